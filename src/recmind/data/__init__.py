@@ -1,0 +1,1 @@
+"""Sources, preparation, the dataset and its splits."""

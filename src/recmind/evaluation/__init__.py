@@ -1,0 +1,1 @@
+"""Exact full ranking, metrics, strata and intervals."""

@@ -1,0 +1,1 @@
+"""The frozen language model: loading, pooling, encoding, and the store of embeddings."""

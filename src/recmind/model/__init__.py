@@ -1,0 +1,1 @@
+"""The model: pure functions on tensors, and modules that only hold parameters."""

@@ -1,0 +1,1 @@
+"""Baselines under the same trainer, data and evaluation, one file each."""

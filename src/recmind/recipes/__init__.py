@@ -1,0 +1,1 @@
+"""Recipes: settings as TOML files that ship with the package."""

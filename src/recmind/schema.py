@@ -1,0 +1,89 @@
+"""The only place where a column, file or tensor key is spelled.
+
+Every room reads names from here, so that renaming a column is one edit and a
+misspelt one is an ``AttributeError`` instead of a silent empty result.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+SCHEMA_VERSION: Final = 1
+"""Version written into ``dataset.json`` and run folders; raised when a contract changes."""
+
+
+class Columns:
+    """Column names of ``interactions.parquet``, ``items.parquet`` and ``users.parquet``."""
+
+    USER: Final = "user_id"
+    ITEM: Final = "item_id"
+    TIMESTAMP: Final = "timestamp"
+    """Seconds since 1970 (int64)."""
+    ORDER: Final = "order"
+    """Position in the user's own sequence, where there is no clock."""
+    RATING: Final = "rating"
+    REVIEW: Final = "review_text"
+
+    TITLE: Final = "title"
+    BRAND: Final = "brand"
+    CATEGORIES: Final = "categories"
+    ATTRIBUTES: Final = "attributes"
+    DESCRIPTION: Final = "description"
+    PRICE: Final = "price"
+
+    PROFILE: Final = "profile"
+    """Free text about a user in ``users.parquet``."""
+
+    USER_CODE: Final = "user"
+    """Dense int32 user code inside the library."""
+    ITEM_CODE: Final = "item"
+    """Dense int32 item code inside the library."""
+
+    RANK: Final = "rank"
+    SCORE: Final = "score"
+
+
+ITEM_TEXT_FIELDS: Final = (
+    Columns.TITLE,
+    Columns.BRAND,
+    Columns.CATEGORIES,
+    Columns.ATTRIBUTES,
+    Columns.DESCRIPTION,
+)
+"""Item fields that make up an item's text, in the order in which they are written."""
+
+INTERACTION_EXTRAS: Final = (Columns.TIMESTAMP, Columns.ORDER, Columns.RATING, Columns.REVIEW)
+"""Optional columns of an interaction that are kept when present."""
+
+
+class Files:
+    """File names inside dataset and run folders."""
+
+    INTERACTIONS: Final = "interactions.parquet"
+    ITEMS: Final = "items.parquet"
+    USERS: Final = "users.parquet"
+    DATASET: Final = "dataset.json"
+
+    CONFIG: Final = "config.toml"
+    ENVIRONMENT: Final = "environment.json"
+    METRICS: Final = "metrics.json"
+    HISTORY: Final = "history.jsonl"
+    STATE: Final = "state.json"
+    CHECKPOINT: Final = "checkpoint.safetensors"
+    MODEL: Final = "model.safetensors"
+    TRAINING: Final = "training.parquet"
+    """Training edges as dense codes, kept with the run so that it stands alone."""
+    KNOWN: Final = "known.parquet"
+    """Held-out interactions as dense codes (part, user, item), for ``evaluate`` and to leave out seen items."""
+    PER_USER: Final = "per_user_{split}.parquet"
+    """Metrics per user, for paired tests between runs."""
+    MANIFEST: Final = "manifest.json"
+
+
+class Tensors:
+    """Keys of ``model.safetensors``."""
+
+    USERS: Final = "representations.users"
+    """Final h of the users, (n_users, d)."""
+    ITEMS: Final = "representations.items"
+    """Final h of the items, (n_items, d)."""

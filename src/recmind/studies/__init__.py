@@ -1,0 +1,1 @@
+"""Runners that compare models on one protocol."""

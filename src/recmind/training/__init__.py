@@ -1,0 +1,1 @@
+"""Negative sampling, losses, phases, the trainer and its checkpoints."""
