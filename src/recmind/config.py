@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -26,7 +26,9 @@ ModelName = Literal["recmind", "lightgcn", "text", "popularity"]
 class Settings(BaseModel):
     """Base of all settings: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
 
 class SplitConfig(Settings):
@@ -68,6 +70,8 @@ class TextConfig(Settings):
     """M_u: how many of a user's most recent reviews or titles make up the user's text."""
     snippet_tokens: Positive = 32
     """Token budget of one review or title in a user's text."""
+    profile_tokens: Positive = 32
+    """Token budget of what `users.parquet` says about a user in the column `profile`."""
     item_instruction: str = ""
     """Prefix of every item text, for instruction-tuned encoders."""
     user_instruction: str = ""
@@ -191,7 +195,7 @@ class TrainingConfig(Settings):
 class EvaluationConfig(Settings):
     """Full-ranking evaluation."""
 
-    cutoffs: tuple[Positive, ...] = (10, 20, 40)
+    cutoffs: Annotated[tuple[Positive, ...], Field(min_length=1)] = (10, 20, 40)
     """The K of every metric@K."""
     block_users: Positive = 1024
     """Users ranked at once; memory is block_users x n_items x 4 bytes."""
@@ -221,7 +225,7 @@ class Config(Settings):
     @model_validator(mode="after")
     def _known_metric(self) -> Config:
         name, _, cutoff = self.training.metric.partition("@")
-        if name not in ("recall", "ndcg", "hit_rate", "mrr", "map") or not cutoff.isdigit():
+        if name not in ("recall", "ndcg", "hit_rate", "mrr", "map") or not cutoff.isdecimal() or int(cutoff) < 1:
             raise ValueError(
                 f"training.metric: got {self.training.metric!r}, accepted: recall@K, ndcg@K, hit_rate@K, mrr@K, map@K"
             )
@@ -258,15 +262,16 @@ def load_config(
         With every unknown key and wrong value at once.
     """
     tree, name = _read_recipe(recipe)
+    _check_tables(tree, where=f"recipe {name!r}")
     per_model = tree.pop("overrides", {})
     changes = _parse_overrides(overrides)
     chosen = model or changes.get("model.name") or tree.get("model", {}).get("name", "recmind")
-    _merge(tree, per_model.get(chosen, {}))
+    _merge(tree, per_model.get(chosen, {}) if isinstance(chosen, str) else {})
     tree.setdefault("model", {})["name"] = chosen
     tree.setdefault("recipe", name)
     for key, value in changes.items():
         _set(tree, key, value)
-    return validate_config(tree, where=f"recipe {name!r}")
+    return validate_config(tree, where=f"recipe {name!r}" + (" with overrides" if changes else ""))
 
 
 def validate_config(tree: Mapping[str, Any], *, where: str | Path) -> Config:
@@ -277,26 +282,52 @@ def validate_config(tree: Mapping[str, Any], *, where: str | Path) -> Config:
         raise ConfigError(_explain(error), where=where, hint="see docs/settings.md") from error
 
 
-def _read_recipe(recipe: str | Path) -> tuple[dict[str, Any], str]:
+def recipe_text(recipe: str | Path) -> str:
+    """The TOML text of a shipped recipe or of a recipe file, as written.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such recipe.
+    """
     path = Path(recipe)
     if path.suffix == ".toml":
         if not path.is_file():
             raise ConfigError("there is no such recipe file", where=path, accepted=recipe_names())
-        text, name = path.read_text(encoding="utf-8"), path.stem
-    elif str(recipe) in recipe_names():
-        name = str(recipe)
-        text = (resources.files("recmind") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
-    else:
+        try:
+            return path.read_text(encoding="utf-8")
+        except ValueError as error:
+            raise ConfigError(f"the recipe is not UTF-8 text: {error}", where=path) from error
+    if str(recipe) not in recipe_names():
         raise ConfigError(
             "there is no such recipe",
             where="--recipe",
             got=str(recipe),
             accepted=[*recipe_names(), "the path of a .toml file"],
         )
+    return (resources.files("recmind") / "recipes" / f"{recipe}.toml").read_text(encoding="utf-8")
+
+
+def _read_recipe(recipe: str | Path) -> tuple[dict[str, Any], str]:
     try:
-        return tomllib.loads(text), name
+        return tomllib.loads(recipe_text(recipe)), Path(recipe).stem if str(recipe).endswith(".toml") else str(recipe)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"the recipe is not valid TOML: {error}", where=path) from error
+        raise ConfigError(f"the recipe is not valid TOML: {error}", where=recipe) from error
+
+
+def _check_tables(tree: Mapping[str, Any], *, where: str) -> None:
+    """Refuse a recipe whose sections or tables of overrides cannot be merged."""
+    per_model = tree.get("overrides", {})
+    tables = {key: tree[key] for key in [*_sections(), "overrides"] if key in tree}
+    if isinstance(per_model, Mapping):
+        tables |= {f"overrides.{key}": value for key, value in per_model.items()}
+        models = get_args(ModelName)
+        for key in per_model:
+            if key not in models:
+                raise ConfigError("there is no such model", where=f"{where}, [overrides.{key}]", accepted=models)
+    for key, value in tables.items():
+        if not isinstance(value, Mapping):
+            raise ConfigError("must be a table", where=f"{where}, {key}", got=value, accepted=f"[{key}]")
 
 
 def _parse_overrides(overrides: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
@@ -352,8 +383,13 @@ def _explain(error: ValidationError) -> str:
 def _suggest(key: str) -> str:
     import difflib
 
-    close = difflib.get_close_matches(key, setting_names(), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(key, [*setting_names(), *_sections()], n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _sections() -> list[str]:
+    """Names of the groups of settings, the outer ones only."""
+    return sorted({key.partition(".")[0] for key in setting_names() if "." in key})
 
 
 def setting_names() -> list[str]:
