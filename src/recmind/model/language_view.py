@@ -1,0 +1,149 @@
+"""The language view z^L of every node: projection of known texts, a trained fallback for the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from recmind.config import ModelConfig
+from recmind.model.graph import BipartiteGraph
+from recmind.model.propagation import mean_of_items
+
+
+@dataclass(frozen=True)
+class TextInputs:
+    """What the language model said about the nodes, as constants of training.
+
+    Attributes
+    ----------
+    items:
+        z̃^L of the items, ``(n_items, d_lm)``; zero where unknown.
+    items_known:
+        Whether an item has a text, bool ``(n_items,)``.
+    users:
+        z̃^L of the users, ``(n_users, d_lm)``, or ``None``: a user's language
+        view is then the mean of the language views of the user's training
+        items, which costs one product with the graph instead of a projection
+        and differs from projecting the mean only for an MLP.
+    users_known:
+        Whether a user has a text, bool ``(n_users,)``; unused without ``users``.
+    """
+
+    items: Tensor
+    items_known: Tensor
+    users: Tensor | None = None
+    users_known: Tensor | None = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        items: np.ndarray,
+        items_known: np.ndarray,
+        users: np.ndarray | None = None,
+        users_known: np.ndarray | None = None,
+    ) -> TextInputs:
+        """The same from numpy arrays."""
+        arrays = (items, items_known, users, users_known)
+        return cls(*(None if a is None else torch.from_numpy(np.ascontiguousarray(a)) for a in arrays))  # type: ignore[arg-type]
+
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> TextInputs:
+        """The same on another device or in another precision."""
+        return TextInputs(
+            self.items.to(device, dtype),
+            self.items_known.to(device),
+            None if self.users is None else self.users.to(device, dtype),
+            None if self.users_known is None else self.users_known.to(device),
+        )
+
+
+def neighbour_context(texts: TextInputs, graph: BipartiteGraph) -> Tensor:
+    """What the graph says about an item's text without reading it: input of the fallback MLP.
+
+    For item i the mean over its users u of the mean text vector of u's *other*
+    training items, so that hiding i's text really hides it. For a user, who is
+    given by the items anyway, the mean text vector of the training items. Items
+    without text count as zero.
+
+    Returns
+    -------
+    Tensor
+        ``(n_nodes, d_lm)``, users first, rows normalised; zero where nothing is known.
+    """
+    item_degree, user_degree = graph.degrees[graph.n_users :, None], graph.degrees[: graph.n_users, None]
+    sums = mean_of_items(texts.items, graph) * user_degree
+    others = (user_degree - 1).clamp_min(1)
+    # Σ_u (S_u - t_i) / (n_u - 1) through the items' block of Â, whose weights 1/√(d_u d_i) are undone.
+    share = user_degree.sqrt() / others
+    received = (graph.item_rows @ torch.cat([sums * share, share], dim=1)) * item_degree.sqrt()
+    context = (received[:, :-1] - texts.items * received[:, -1:]) / item_degree.clamp_min(1)
+    return functional.normalize(torch.cat([sums, context]), dim=1)
+
+
+class LanguageView(nn.Module):
+    """z^L_v = W_proj z̃^L_v where v has a text, else MLP(context_v ‖ d̃_v).
+
+    The fallback is trained on known nodes: in every training step a share
+    ``fallback_mask`` of them is treated as if their text were missing.
+    """
+
+    def __init__(self, texts: TextInputs, graph: BipartiteGraph, config: ModelConfig) -> None:
+        super().__init__()
+        self.texts, self.graph, self.config = texts, graph, config
+        d_lm = texts.items.shape[1]
+        self.projection = _projection(d_lm, config)
+        self.fallback = nn.Sequential(nn.Linear(d_lm + 1, config.dim), nn.GELU(), nn.Linear(config.dim, config.dim))
+        log_degree = graph.normalised_log_degree()[:, None]
+        self.context = torch.cat([neighbour_context(texts, graph), log_degree], dim=1)
+
+    def forward(self, generator: torch.Generator | None = None) -> Tensor:
+        """z^L of all nodes, ``(n_nodes, d)``; with a generator as in training, without as in use."""
+        n_users = self.graph.n_users
+        texts = self.texts
+        items = self._side(texts.items, texts.items_known, self.context[n_users:], generator)
+        if texts.users is not None and texts.users_known is not None:
+            users = self._side(texts.users, texts.users_known, self.context[:n_users], generator)
+        else:
+            users = mean_of_items(items, self.graph)
+            alone = self.graph.degrees[:n_users] == 0
+            if bool(alone.any()):
+                users = torch.where(alone[:, None], self.fallback(self.context[:n_users]), users)
+        return torch.cat([users, items])
+
+    def project(self, vectors: Tensor, known: Tensor) -> Tensor:
+        """z^L of nodes without an edge from their text vectors ``(n, d_lm)``, ``(n, d)``."""
+        nothing = vectors.new_zeros(len(vectors), self.context.shape[1])
+        return torch.where(known[:, None], self.projection(vectors), self.fallback(nothing))
+
+    def _side(self, vectors: Tensor, known: Tensor, context: Tensor, generator: torch.Generator | None) -> Tensor:
+        hidden = ~known
+        if generator is not None:
+            vectors = _dropout(vectors, self.config.text_dropout, generator)
+            hidden = hidden | (_uniform(len(known), generator, vectors) < self.config.fallback_mask)
+        projected = self.projection(vectors)
+        rows = torch.nonzero(hidden).squeeze(1)
+        if not len(rows):
+            return projected
+        return projected.index_copy(0, rows, self.fallback(context[rows]))
+
+
+def _projection(d_lm: int, config: ModelConfig) -> nn.Module:
+    if config.projection == "linear":
+        return nn.Linear(d_lm, config.dim, bias=False)
+    hidden = config.projection_hidden
+    return nn.Sequential(nn.Linear(d_lm, hidden), nn.GELU(), nn.Linear(hidden, config.dim))
+
+
+def _uniform(n: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    # Drawn on the CPU, so that a seed means the same on every device.
+    return torch.rand(n, generator=generator).to(like.device)
+
+
+def _dropout(x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+    if rate == 0:
+        return x
+    keep = torch.rand(x.shape, generator=generator).to(x.device) >= rate
+    return x * keep / (1 - rate)

@@ -1,0 +1,53 @@
+"""All models by name. A new one is a file and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from recmind.config import ModelConfig
+from recmind.errors import ConfigError
+from recmind.model.baselines.lightgcn import LightGCN
+from recmind.model.baselines.popularity import Popularity
+from recmind.model.baselines.text import TextGraph
+from recmind.model.graph import BipartiteGraph
+from recmind.model.language_view import TextInputs
+from recmind.model.recmind import RecMind
+from recmind.model.views import GraphModel
+
+Built = GraphModel | Popularity
+_Builder = Callable[[BipartiteGraph, TextInputs, ModelConfig], Built]
+
+_WITH_TEXT: dict[str, _Builder] = {"recmind": RecMind, "text": TextGraph}
+_WITHOUT_TEXT: dict[str, Callable[[BipartiteGraph, ModelConfig], Built]] = {
+    "lightgcn": LightGCN,
+    "popularity": lambda graph, config: Popularity(graph),
+}
+
+
+def model_names() -> list[str]:
+    """Names that ``model.name`` accepts."""
+    return [*_WITH_TEXT, *_WITHOUT_TEXT]
+
+
+def needs_text(name: str) -> bool:
+    """Whether the model reads texts."""
+    return name in _WITH_TEXT
+
+
+def build_model(graph: BipartiteGraph, texts: TextInputs | None, config: ModelConfig, *, seed: int) -> Built:
+    """The model of ``config`` with parameters drawn from ``seed``.
+
+    Raises
+    ------
+    ConfigError
+        If the model reads texts and there are none.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if config.name in _WITHOUT_TEXT:
+            return _WITHOUT_TEXT[config.name](graph, config)
+        if texts is None:
+            raise ConfigError("the model reads texts, and none were given", where="model.name", got=config.name)
+        return _WITH_TEXT[config.name](graph, texts, config)
