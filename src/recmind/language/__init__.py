@@ -1,1 +1,1 @@
-"""The frozen language model: loading, pooling, encoding, and the store of embeddings."""
+"""The frozen language model: texts in, vectors out, and a store that keeps them."""

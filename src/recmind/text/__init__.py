@@ -1,1 +1,1 @@
-"""What is written about an item or a user before a language model reads it."""
+"""Texts about items and users: what the language model reads, within token budgets."""

@@ -1,0 +1,126 @@
+"""Language features of a dataset: one vector per item and per user, from training data alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recmind.config import LanguageConfig, TextConfig
+from recmind.data.dataset import Dataset
+from recmind.data.splitting import Part, Split
+from recmind.language.encoder import TextEncoder
+from recmind.language.store import EmbeddingStore
+from recmind.text.profiles import item_texts, user_texts
+from recmind.text.template import prompt_version
+
+
+@dataclass(frozen=True)
+class LanguageFeatures:
+    """What the language model says about items and users.
+
+    Attributes
+    ----------
+    items, users:
+        L2-normalised vectors, float32 ``(n_items, d_lm)`` and ``(n_users, d_lm)``;
+        zero where nothing is known.
+    items_known, users_known:
+        Whether there is a text, bool ``(n_items,)`` and ``(n_users,)``.
+    encoder:
+        What made the vectors: model, revision, hashes, pooling, dtype, prompt
+        version and d_lm.
+    """
+
+    items: np.ndarray
+    items_known: np.ndarray
+    users: np.ndarray
+    users_known: np.ndarray
+    encoder: dict[str, Any]
+
+
+def language_features(
+    dataset: Dataset,
+    split: Split,
+    text: TextConfig,
+    language: LanguageConfig,
+    *,
+    show_progress: bool = True,
+) -> LanguageFeatures:
+    """Vectors of all items and users of ``dataset``.
+
+    Items are described by their own fields, users by rows of ``split.train``
+    alone. With ``text.user_view = "items"`` a user is the normalised mean of the
+    vectors of the user's training items that have text. With ``"reviews"`` or
+    ``"titles"`` it is the vector of the user's text, and that mean where a user
+    has no text.
+
+    Raises
+    ------
+    ConfigError
+        If the prompt template or a text setting is wrong.
+    EncoderError
+        If the language model cannot be found, verified or loaded.
+    """
+    encoder = TextEncoder.load(language)
+    store = EmbeddingStore(encoder, language.cache_dir, prompt_version(text))
+    described = item_texts(dataset.items, text, encoder.clip)
+    spoken: Sequence[str | None] = [None] * dataset.n_users
+    if text.user_view != "items":
+        spoken = user_texts(dataset, split.train, text, encoder.clip)
+    vectors, known = _encoded([*described, *spoken], store, show_progress)
+    items, items_known = vectors[: dataset.n_items], known[: dataset.n_items]
+    users, users_known = vectors[dataset.n_items :], known[dataset.n_items :]
+    means, means_known = mean_of_items(items, items_known, split.train, dataset.n_users)
+    users = np.where(users_known[:, None], users, means)
+    manifest = {**encoder.manifest(), "prompt_version": prompt_version(text), "user_view": text.user_view}
+    return LanguageFeatures(items, items_known, users, users_known | means_known, manifest)
+
+
+def encode_items(
+    items: pl.DataFrame, text: TextConfig, language: LanguageConfig, *, show_progress: bool = True
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors ``(n, d_lm)`` and known marks ``(n,)`` of items, as :func:`language_features` makes them.
+
+    For items that were not there in training; the same errors are raised.
+    """
+    encoder = TextEncoder.load(language)
+    store = EmbeddingStore(encoder, language.cache_dir, prompt_version(text))
+    return _encoded(item_texts(items, text, encoder.clip), store, show_progress)
+
+
+def mean_of_items(items: np.ndarray, known: np.ndarray, train: Part, n_users: int) -> tuple[np.ndarray, np.ndarray]:
+    """Normalised mean of the vectors of each user's training items that have text.
+
+    Parameters
+    ----------
+    items, known:
+        Item vectors ``(n_items, d_lm)`` and whether each has a text ``(n_items,)``.
+    train:
+        The training interactions.
+
+    Returns
+    -------
+    User vectors float32 ``(n_users, d_lm)``, zero for users without such an
+    item, and which users have one, bool ``(n_users,)``.
+    """
+    from scipy.sparse import csr_array
+
+    rows = known[train.items]
+    ones = np.ones(int(rows.sum()), dtype=np.float32)
+    bought = csr_array((ones, (train.users[rows], train.items[rows])), shape=(n_users, len(items)))
+    sums = np.asarray(bought @ items, dtype=np.float32)
+    lengths = np.linalg.norm(sums, axis=1, keepdims=True)
+    # Vectors that cancel out leave no direction, only rounding.
+    counts = np.bincount(train.users[rows], minlength=n_users)
+    found = lengths[:, 0] > 1e-6 * np.maximum(counts, 1)
+    return np.where(found[:, None], sums / np.maximum(lengths, 1e-12), 0).astype(np.float32), found
+
+
+def _encoded(texts: Sequence[str | None], store: EmbeddingStore, show_progress: bool) -> tuple[np.ndarray, np.ndarray]:
+    known = np.array([text is not None for text in texts], dtype=bool)
+    vectors = np.zeros((len(texts), store.encoder.dim), dtype=np.float32)
+    vectors[known] = store.vectors([text for text in texts if text is not None], show_progress=show_progress)
+    return vectors, known
