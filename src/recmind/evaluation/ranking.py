@@ -148,7 +148,7 @@ def top_k(
     TrainingError
         If a score is NaN.
     """
-    codes = np.asarray(users, dtype=np.int64)
+    codes = np.array(users, dtype=np.int64)  # a copy: the caller's may be read-only or reversed, which torch refuses
     items = np.full((len(codes), k), -1, dtype=np.int32)
     scores = np.full((len(codes), k), -np.inf, dtype=np.float32)
     depth = min(k, scorer.n_items)

@@ -36,7 +36,7 @@ def top_values(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     n = scores.shape[1]
     wanted = min(k + 1, n)
     n_groups = n // _STRIDE_DEPTH
-    if n_groups < 2 * wanted:
+    if n_groups < max(2 * wanted, _STRIDE_DEPTH):
         return torch.topk(scores, wanted, dim=1)
     full = n_groups * _STRIDE_DEPTH
     # Column c belongs to group c mod n_groups, so the maximum runs over contiguous memory.

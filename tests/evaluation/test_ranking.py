@@ -1,0 +1,223 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recmind.errors import TrainingError
+from recmind.evaluation.ranking import Seen, rank_targets, top_k
+from recmind.evaluation.selection import top_values
+from recmind.model.scorer import Scorer
+
+INF = np.inf
+
+
+def brute_force(matrix, users, k, seen_pairs):
+    """Lists of the seen-free items by a full stable sort; only for scores without ties."""
+    matrix = np.array(matrix, dtype=np.float32)
+    for user, item in seen_pairs:
+        matrix[user, item] = -INF
+    order = np.argsort(-matrix[users], axis=1, kind="stable")[:, :k]
+    return order, np.take_along_axis(matrix[users], order, axis=1)
+
+
+def test_the_dense_scorer_keeps_the_contract(dense):
+    assert isinstance(dense(np.zeros((1, 1))), Scorer)
+
+
+class TestSeen:
+    def test_masks_the_items_of_every_part_and_nothing_else(self, make_part):
+        seen = Seen.from_parts(3, 4, make_part([(0, 1), (2, 3)]), make_part([(2, 0)]))
+        scores = torch.zeros(3, 4)
+        seen.mask_(scores, np.array([2, 1, 0]))
+        assert scores.tolist() == [[-INF, 0, 0, -INF], [0, 0, 0, 0], [0, -INF, 0, 0]]
+
+    def test_a_user_may_occur_twice_and_users_may_be_a_tensor(self, make_part):
+        seen = Seen.from_parts(2, 2, make_part([(1, 0)]))
+        scores = torch.zeros(2, 2)
+        seen.mask_(scores, torch.tensor([1, 1]))
+        assert scores.tolist() == [[-INF, 0], [-INF, 0]]
+
+    def test_without_parts_nothing_is_masked(self):
+        scores = torch.zeros(2, 3)
+        Seen.from_parts(2, 3).mask_(scores, np.array([0, 1]))
+        assert scores.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+    @pytest.mark.parametrize(("pair", "message"), [((0, 3), "item codes 3 to 3"), ((2, 0), "user codes 2 to 2")])
+    def test_a_code_outside_the_dataset_is_refused(self, make_part, pair, message):
+        with pytest.raises(ValueError, match=message):
+            Seen.from_parts(2, 3, make_part([pair]))
+
+
+class TestTopValues:
+    @given(
+        n=st.integers(1, 400),
+        k=st.integers(1, 40),
+        levels=st.sampled_from([2, 30, 10**6]),
+        seed=st.integers(0, 1000),
+    )
+    @settings(max_examples=150, deadline=None)
+    def test_equals_a_full_sort(self, n, k, levels, seed):
+        k = min(k, n)
+        scores = torch.from_numpy(np.random.default_rng(seed).integers(0, levels, (4, n)).astype(np.float32))
+        values, columns = top_values(scores, k)
+        expected = scores.sort(dim=1, descending=True).values[:, : k + 1]
+        assert torch.equal(values, expected)
+        assert torch.equal(scores.gather(1, columns), values)
+        assert all(len(set(row)) == len(row) for row in columns.tolist())
+
+    def test_nan_comes_first_wherever_it_stands(self):
+        for column in (0, 37, 95, 999):
+            scores = torch.zeros(1, 1000)
+            scores[0, column] = torch.nan
+            assert torch.isnan(top_values(scores, 3)[0][0, 0])
+
+
+class TestTopK:
+    @pytest.mark.parametrize("n_items", [50, 1000, 1003])
+    @pytest.mark.parametrize("block_users", [1, 7, 1024])
+    def test_equals_brute_force(self, dense, make_part, n_items, block_users):
+        rng = np.random.default_rng(0)
+        matrix = rng.permuted(np.tile(np.arange(n_items, dtype=np.float32), (20, 1)), axis=1)
+        pairs = [(int(u), int(i)) for u, i in rng.integers(0, (20, n_items), (200, 2))]
+        users = np.array([3, 19, 0, 3, 7])
+        seen = Seen.from_parts(20, n_items, make_part(set(pairs)))
+        items, scores = top_k(dense(matrix), users, 10, seen, block_users=block_users)
+        expected_items, expected_scores = brute_force(matrix, users, 10, pairs)
+        assert items.dtype == np.int32
+        assert scores.dtype == np.float32
+        np.testing.assert_array_equal(items, expected_items)
+        np.testing.assert_array_equal(scores, expected_scores)
+
+    def test_k_larger_than_the_catalogue_is_padded(self, dense, make_part):
+        seen = Seen.from_parts(1, 3, make_part([(0, 2)]))
+        items, scores = top_k(dense([[1.0, 2.0, 3.0]]), np.array([0]), 5, seen, block_users=4)
+        assert items.tolist() == [[1, 0, -1, -1, -1]]
+        assert scores.tolist() == [[2.0, 1.0, -INF, -INF, -INF]]
+
+    def test_an_item_scored_minus_infinity_is_never_listed(self, dense):
+        items, scores = top_k(dense([[-INF, 1.0, -INF], [-INF] * 3]), np.array([0, 1]), 2, None, block_users=4)
+        assert items.tolist() == [[1, -1], [-1, -1]]
+        assert scores.tolist() == [[1.0, -INF], [-INF, -INF]]
+
+    def test_plus_infinity_is_a_score_like_any_other(self, dense):
+        items, _ = top_k(dense([[0.0, INF, 1.0]]), np.array([0]), 2, None, block_users=1)
+        assert items.tolist() == [[1, 2]]
+
+    def test_no_users(self, dense):
+        items, scores = top_k(dense(np.zeros((2, 3))), np.array([], dtype=np.int32), 4, None, block_users=8)
+        assert items.shape == scores.shape == (0, 4)
+
+    def test_nan_names_the_user(self, dense):
+        matrix = np.zeros((5, 40))
+        matrix[3, 17] = np.nan
+        with pytest.raises(TrainingError, match=r"user code 3: .*not a number"):
+            top_k(dense(matrix), np.arange(5), 2, None, block_users=2)
+        assert not torch.is_inference_mode_enabled()
+
+    def test_the_scorer_s_own_scores_stay_as_they_were(self, dense, make_part):
+        scorer = dense(np.arange(6).reshape(2, 3))
+        top_k(scorer, np.arange(2), 2, Seen.from_parts(2, 3, make_part([(0, 2)])), block_users=2)
+        assert scorer.matrix.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
+class TestTies:
+    def test_every_item_is_listed_about_equally_often(self, dense):
+        n_users, n_items, k = 4000, 200, 10
+        items, _ = top_k(dense(np.zeros((n_users, n_items))), np.arange(n_users), k, None, block_users=512)
+        counts = np.bincount(items.ravel(), minlength=n_items)
+        expected = n_users * k / n_items
+        # Binomial with p = k / n_items; five standard deviations over 200 items.
+        assert np.abs(counts - expected).max() < 5 * np.sqrt(expected * (1 - k / n_items))
+        assert all(len(set(row)) == k for row in items.tolist())
+
+    def test_every_place_within_a_list_is_drawn_too(self, dense):
+        """Two tied items, both always listed: each is first about half of the time."""
+        matrix = np.tile([1.0, 0.0, 1.0], (2000, 1))
+        items, _ = top_k(dense(matrix), np.arange(2000), 2, None, block_users=512)
+        assert abs((items[:, 0] == 0).mean() - 0.5) < 5 * np.sqrt(0.25 / 2000)
+
+    @pytest.mark.parametrize("levels", [1, 3, 20])
+    def test_neither_blocks_nor_k_nor_the_company_change_the_order(self, dense, levels):
+        matrix = np.random.default_rng(1).integers(0, levels, (30, 700))
+        whole, _ = top_k(dense(matrix), np.arange(30), 25, None, block_users=64)
+        blocks, _ = top_k(dense(matrix), np.arange(30), 25, None, block_users=7)
+        short, _ = top_k(dense(matrix), np.arange(30)[::-1], 10, None, block_users=64)
+        np.testing.assert_array_equal(whole, blocks)
+        np.testing.assert_array_equal(whole[:, :10], short[::-1])
+
+    @pytest.mark.parametrize("levels", [1, 2, 5, 50])
+    def test_scores_are_those_of_a_full_sort(self, dense, levels):
+        matrix = np.random.default_rng(2).integers(0, levels, (30, 700)).astype(np.float32)
+        items, scores = top_k(dense(matrix), np.arange(30), 15, None, block_users=64)
+        np.testing.assert_array_equal(scores, -np.sort(-matrix, axis=1)[:, :15])
+        np.testing.assert_array_equal(np.take_along_axis(matrix, items.astype(np.int64), axis=1), scores)
+        assert all(len(set(row)) == 15 for row in items.tolist())
+
+    def test_another_seed_draws_another_order(self, dense):
+        scorer = dense(np.zeros((5, 300)))
+        first, _ = top_k(scorer, np.arange(5), 5, None, block_users=8, seed=0)
+        second, _ = top_k(scorer, np.arange(5), 5, None, block_users=8, seed=1)
+        assert (first != second).any()
+
+
+def naive_ranks(matrix, targets, seen_pairs):
+    """(above, tied) of each target, one comparison at a time."""
+    result = []
+    for user, item in targets:
+        own = {i for u, i in targets if u == user}
+        left_out = {i for u, i in seen_pairs if u == user} - own
+        others = [matrix[user][i] for i in range(len(matrix[user])) if i not in left_out]
+        result.append((sum(s > matrix[user][item] for s in others), sum(s == matrix[user][item] for s in others)))
+    return result
+
+
+class TestRankTargets:
+    @given(
+        n_items=st.integers(1, 60),
+        k=st.integers(1, 12),
+        levels=st.sampled_from([1, 3, 10, 1000]),
+        block=st.sampled_from([1, 3, 100]),
+        seed=st.integers(0, 10_000),
+    )
+    @settings(max_examples=200, deadline=None)
+    def test_counts_equal_one_by_one_comparison(self, dense, make_part, n_items, k, levels, block, seed):
+        rng = np.random.default_rng(seed)
+        matrix = rng.integers(0, levels, (6, n_items)).astype(np.float32)
+        draw = {(int(u), int(i)) for u, i in rng.integers(0, (6, n_items), (12, 2))}
+        targets = make_part(draw)
+        seen_pairs = {(int(u), int(i)) for u, i in rng.integers(0, (6, n_items), (30, 2))}
+        seen = Seen.from_parts(6, n_items, make_part(seen_pairs))
+        ranked = rank_targets(dense(matrix), targets, k, seen, block_users=block)
+        pairs = list(zip(ranked.users[ranked.ranks.owner].tolist(), ranked.targets.tolist(), strict=True))
+        assert sorted(pairs) == sorted(draw)
+        for pair, above, tied in zip(pairs, ranked.ranks.above, ranked.ranks.tied, strict=True):
+            [(expected_above, expected_tied)] = [
+                counts for p, counts in zip(pairs, naive_ranks(matrix, pairs, seen_pairs), strict=True) if p == pair
+            ]
+            if expected_above < k:
+                assert (above, tied) == (expected_above, expected_tied)
+            else:
+                assert above >= k
+
+    def test_a_wide_catalogue_with_ties_across_the_edge(self, dense, make_part):
+        matrix = np.zeros((1, 2000))
+        matrix[0, :5] = 1.0
+        ranked = rank_targets(dense(matrix), make_part([(0, 3), (0, 999)]), 20, None, block_users=8)
+        assert ranked.ranks.above.tolist() == [0, 5]
+        assert ranked.ranks.tied.tolist() == [5, 1995]
+
+    def test_a_target_among_the_seen_items_is_still_a_candidate(self, dense, make_part):
+        pairs = make_part([(0, 1)])
+        ranked = rank_targets(dense([[1.0, 2.0, 3.0]]), pairs, 2, Seen.from_parts(1, 3, pairs), block_users=1)
+        assert (ranked.ranks.above[0], ranked.ranks.tied[0]) == (1, 1)
+        assert ranked.lists is not None
+        assert ranked.lists.tolist() == [[2, 1]]
+
+    def test_a_target_scored_minus_infinity_is_never_found(self, dense, make_part):
+        ranked = rank_targets(dense([[-INF, -INF, -INF]]), make_part([(0, 1)]), 5, None, block_users=1)
+        assert ranked.ranks.above[0] >= 5
+
+    def test_nan_of_a_target_names_the_user(self, dense, make_part):
+        with pytest.raises(TrainingError, match="user code 1"):
+            rank_targets(dense([[0.0, 1.0], [np.nan, 1.0]]), make_part([(0, 0), (1, 0)]), 1, None, block_users=4)
