@@ -1,0 +1,105 @@
+"""The command line: a command parses, calls one function, prints.
+
+Results go to stdout, progress and messages to stderr, so that output can be
+piped. Nothing heavy is imported before a command needs it: ``recmind --help``
+answers at once.
+
+Exit codes: 0 done, 1 unexpected failure (also a ``doctor`` that found
+something broken), 2 wrong input or options, 3 training cannot go on,
+130 interrupted, 141 the reader of a pipe went away.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from recmind import __version__
+from recmind.cli.about import doctor, recipes, settings
+from recmind.cli.data import demo, prepare
+from recmind.cli.runs import evaluate, recommend, train
+from recmind.errors import RecMindError
+
+DEBUG = "RECMIND_DEBUG"
+"""Environment variable: any value but an empty one shows tracebacks."""
+
+_HELP = """\
+Recommendations from interactions and texts: what a language model reads and what a graph learns,
+aligned and weighed per user and item. New and rare items are recommended from their text.
+
+See it work on a generated shop:
+
+    recmind demo
+
+The way with your own data:
+
+    recmind prepare table --interactions orders.csv --items products.csv \\
+        --out data/shop
+    recmind train data/shop --out runs/shop
+    recmind recommend runs/shop --k 10 --out recommendations.parquet
+
+Every command explains itself: `recmind COMMAND --help`.
+"""
+
+app = App(name="recmind", help=_HELP, help_format="markdown", version=__version__)
+for _command in (demo, prepare, train, evaluate, recommend, recipes, settings, doctor):
+    app.command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Parameters
+    ----------
+    arguments:
+        What follows ``recmind`` on the command line; ``sys.argv`` by default.
+    """
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    try:
+        code = _run(sys.argv[1:] if arguments is None else list(arguments))
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit; let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        result = app(
+            arguments, print_error=False, exit_on_error=False, result_action="return_value", help_on_error=False
+        )
+        return result if isinstance(result, int) else 0
+    except CycloptsError as error:
+        return _fail(str(error).strip(), 2, hint=_help_command(arguments))
+    except RecMindError as error:
+        return _fail(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        hint = "" if os.environ.get(DEBUG) else f"set {DEBUG}=1 for the traceback"
+        return _fail(f"{type(error).__name__}: {error}", 1, hint=hint)
+
+
+def _fail(message: str, code: int, *, hint: str = "") -> int:
+    """Print ``message`` on stderr, inside an exception handler, and return ``code``."""
+    if os.environ.get(DEBUG):
+        traceback.print_exc()
+    print(f"error: {message}", file=sys.stderr)
+    if hint:
+        print(f"  hint:     {hint}", file=sys.stderr)
+    return code
+
+
+def _help_command(arguments: list[str]) -> str:
+    names = {name for name in app if not name.startswith("-")}
+    command = next((word for word in arguments if word in names), "")
+    return " ".join(part for part in ("recmind", command, "--help") if part)

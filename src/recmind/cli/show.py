@@ -1,0 +1,109 @@
+"""How results look in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from recmind.doctor import Diagnosis
+
+
+def print_metrics(metrics: Mapping[str, Any], console: Console | None = None) -> None:
+    """Print a metrics document: one table of metrics by K, one of strata, time and memory."""
+    console = console or Console()
+    heading = f"{metrics.get('model')} on {metrics.get('dataset')}"
+    console.print(f"[bold]{heading}[/]  (recipe {metrics.get('recipe')}, seed {metrics.get('seed')})", highlight=False)
+    parts = [part for part in ("valid", "test") if metrics.get(part)]
+    if parts:
+        console.print(_metric_table({part: metrics[part] for part in parts}))
+    if metrics.get("strata"):
+        console.print(_strata_table(metrics["strata"]))
+    line = _cost(metrics)
+    if line:
+        console.print(line, highlight=False)
+
+
+def _metric_table(parts: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Metrics as rows, part and K as columns."""
+    table = Table()
+    table.add_column("metric")
+    cells: dict[str, dict[tuple[str, str], str]] = {}
+    columns: list[tuple[str, str]] = []
+    for part, values in parts.items():
+        for key, value in values.items():
+            if not isinstance(value, int | float):
+                continue
+            name, _, cutoff = key.partition("@")
+            column = (part, cutoff)
+            cells.setdefault(name, {})[column] = _number(value)
+            if column not in columns:
+                columns.append(column)
+    for part, cutoff in columns:
+        table.add_column(f"{part} @{cutoff}" if cutoff else part, justify="right")
+    for name, row in cells.items():
+        table.add_row(name, *(row.get(column, "") for column in columns))
+    return table
+
+
+def _strata_table(strata: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Strata as rows; each metric at its largest K, to fit a terminal."""
+    largest: dict[str, str] = {}
+    for metric in (metric for values in strata.values() for metric in values if "@" in metric):
+        name, _, cutoff = metric.partition("@")
+        if int(cutoff) >= int(largest.get(name, "@0").partition("@")[2]):
+            largest[name] = metric
+    table = Table()
+    table.add_column("by training degree")
+    for column in ("n", *largest.values()):
+        table.add_column(column, justify="right")
+    for stratum, values in strata.items():
+        table.add_row(_stratum_label(stratum), *(_number(values.get(name)) for name in ("n", *largest.values())))
+    return table
+
+
+def _stratum_label(name: str) -> str:
+    """``items_degree_1_3`` as ``items, 1 to 3``."""
+    side, _, degrees = name.partition("_degree_")
+    return f"{side}, {degrees.replace('over_', 'over ').replace('_', ' to ')}"
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _cost(metrics: Mapping[str, Any]) -> str:
+    seconds = metrics.get("seconds") or {}
+    parts = [f"{stage} {value:.1f} s" for stage, value in seconds.items() if isinstance(value, int | float)]
+    if metrics.get("best_epoch") is not None:
+        parts.insert(0, f"best epoch {metrics['best_epoch']}")
+    if metrics.get("peak_memory_mb"):
+        parts.append(f"peak memory {metrics['peak_memory_mb']:,.0f} MB")
+    return ", ".join(parts)
+
+
+def print_diagnosis(diagnosis: Diagnosis, console: Console | None = None) -> None:
+    """Print what ``doctor`` found, then what is wrong."""
+    console = console or Console()
+    for section, facts in diagnosis.facts.items():
+        console.print(f"[bold]{section}[/]", highlight=False)
+        for label, value in facts.items():
+            console.print(f"  {label:<24} {_fact(value)}", highlight=False, markup=False)
+    for kind, lines in (("warning", diagnosis.warnings), ("problem", diagnosis.problems)):
+        for line in lines:
+            console.print(f"{kind}: {line}", highlight=False, markup=False)
+    if not diagnosis.problems:
+        console.print("Everything needed works.", highlight=False)
+
+
+def _fact(value: object) -> str:
+    if value is None:
+        return "not installed"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)
