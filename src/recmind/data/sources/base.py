@@ -1,0 +1,222 @@
+"""What a source is: the kinds of file it knows, and how raw rows become contract columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Literal
+
+import polars as pl
+
+from recmind.data.sources.cleaning import clean_text
+from recmind.data.sources.json_lines import LINE, Reader
+from recmind.data.sources.lines import RawFile
+from recmind.data.sources.problems import Finding
+from recmind.schema import ITEM_TEXT_FIELDS, Columns
+
+Role = Literal["interactions", "items", "users"]
+ROLES: tuple[Role, ...] = ("interactions", "items", "users")
+
+IDS: dict[Role, tuple[str, ...]] = {
+    "interactions": (Columns.USER, Columns.ITEM),
+    "items": (Columns.ITEM,),
+    "users": (Columns.USER,),
+}
+"""Columns without which a row says nothing."""
+
+_TEXTS = {*ITEM_TEXT_FIELDS, Columns.REVIEW, Columns.PROFILE}
+_SHORT = {Columns.TITLE, Columns.BRAND}
+
+TimeUnit = Literal["auto", "seconds", "milliseconds"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """One kind of file.
+
+    Attributes
+    ----------
+    what:
+        What the file holds, as the source calls it: ``"reviews"``.
+    role:
+        Which table its rows belong to.
+    names:
+        Usual file names as shell patterns, without ``.gz``, in lower case.
+    recognise:
+        Whether a file with this first line is of this kind.
+    read:
+        Raw rows as frames of text columns with the line number.
+    convert:
+        From raw columns to contract columns, still as text; ids, numbers, times and texts
+        are checked and cleaned afterwards by :func:`normalise`.
+    time:
+        Unit of numeric times. ``auto`` tells seconds from finer units by their size.
+    by_name:
+        The file's name alone tells its kind, because its lines have neither header nor keys.
+    """
+
+    what: str
+    role: Role
+    names: tuple[str, ...]
+    recognise: Callable[[bytes], bool]
+    read: Reader
+    convert: Callable[[pl.DataFrame], pl.DataFrame]
+    time: TimeUnit = "auto"
+    by_name: bool = False
+
+    def named_like(self, name: str) -> bool:
+        """Whether a file of this name is usually of this kind."""
+        plain = name.lower().removesuffix(".gz")
+        return any(fnmatch(plain, pattern) for pattern in self.names)
+
+    def frames(self, file: RawFile) -> Iterator[pl.DataFrame]:
+        """Contract columns of ``file``, block by block, with the line number of each row."""
+        for raw in self.read(file):
+            if not raw.is_empty():
+                yield normalise(self.convert(raw), file, self.role, self.time)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One raw format.
+
+    Attributes
+    ----------
+    name:
+        Name on the command line.
+    summary:
+        One line about it.
+    formats:
+        The kinds of file, given the user's column mapping (contract column → raw column).
+    takes_columns:
+        Whether a column mapping means anything to it.
+    """
+
+    name: str
+    summary: str
+    formats: Callable[[Mapping[str, str]], tuple[Format, ...]]
+    takes_columns: bool = False
+
+
+def rename(**columns: str | pl.Expr) -> Callable[[pl.DataFrame], pl.DataFrame]:
+    """A conversion: contract column = raw column or expression; the line number is kept."""
+    expressions = {name: pl.col(raw) if isinstance(raw, str) else raw for name, raw in columns.items()}
+    return lambda frame: frame.select(LINE, **expressions)
+
+
+def summary_and_text(summary: str, text: str) -> pl.Expr:
+    """Headline and body of a review as one text."""
+    head = pl.col(summary).str.strip_chars()
+    ended = pl.when(head.str.contains(r"[.!?…:]$")).then(head).otherwise(head + ".")
+    return pl.concat_str(pl.when(head != "").then(ended), pl.col(text), separator=" ", ignore_nulls=True)
+
+
+def normalise(frame: pl.DataFrame, file: RawFile, role: Role, time: TimeUnit = "auto") -> pl.DataFrame:
+    """Typed, cleaned columns; rows that lack an id or hold a wrong type are recorded and left out."""
+    findings: list[Finding] = []
+    wrong = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
+    checked: list[pl.Series] = []
+    for column in frame:
+        series, bad = _typed(column, role, time)
+        if bad is not None and (rows := (bad & ~wrong).arg_true()).len():
+            findings += _findings(frame, column, rows, role)
+            wrong = wrong | bad
+        checked.append(series)
+    result = pl.DataFrame(checked)
+    if findings:
+        result = result.filter(~wrong)
+    file.report(*findings)
+    return result.with_columns(_cleaned(result))
+
+
+def _cleaned(frame: pl.DataFrame) -> list[pl.Series]:
+    return [clean_text(frame[name], short=name in _SHORT) for name in frame.columns if name in _TEXTS]
+
+
+def _typed(column: pl.Series, role: Role, time: TimeUnit) -> tuple[pl.Series, pl.Series | None]:
+    """The column in its contract type, and which rows are wrong (``None`` where all rows will do)."""
+    name = column.name
+    if name in IDS[role]:
+        ids = column.cast(pl.String).str.strip_chars()
+        return ids, ids.is_null() | (ids == "") | ids.str.contains(r"^[\[{]")
+    if name in (Columns.RATING, Columns.ORDER):
+        number = _number(column).cast(pl.Int64 if name == Columns.ORDER else pl.Float64, strict=False)
+    elif name == Columns.TIMESTAMP:
+        number = parse_time(column, time)
+    elif name == Columns.PRICE:
+        return parse_price(column), None
+    elif name in _TEXTS:
+        return column.cast(pl.String, strict=False), None
+    else:
+        return column, None
+    return number, number.is_null() & column.is_not_null()
+
+
+def _findings(frame: pl.DataFrame, column: pl.Series, rows: pl.Series, role: Role) -> list[Finding]:
+    lines, values = frame[LINE].gather(rows).to_list(), column.gather(rows).to_list()
+    missing = f"the row has no {column.name}"
+    wrong = f"{column.name} has a wrong type"
+    is_id = column.name in IDS[role]
+    return [
+        Finding(line, missing, "")
+        if is_id and not str("" if value is None else value).strip()
+        else Finding(line, wrong, str(value)[:80])
+        for line, value in zip(lines, values, strict=True)
+    ]
+
+
+def _number(column: pl.Series) -> pl.Series:
+    if column.dtype == pl.String:
+        column = column.str.strip_chars()
+    numbers = column.cast(pl.Float64, strict=False)
+    return numbers.to_frame().select(pl.when(pl.first().is_finite()).then(pl.first())).to_series()
+
+
+def parse_price(column: pl.Series) -> pl.Series:
+    """The first amount in a price text as float64; null where there is none ("$1,299.00 - $1,499" → 1299)."""
+    if column.dtype.is_numeric():
+        return _number(column)
+    amount = column.cast(pl.String).str.extract(r"^[^\d.<{]{0,12}(\d[\d,]*(?:\.\d+)?)").str.replace_all(",", "")
+    return amount.cast(pl.Float64, strict=False)
+
+
+def parse_time(column: pl.Series, unit: TimeUnit = "auto") -> pl.Series:
+    """Times as seconds since 1970, int64; null where a value is no time.
+
+    Accepts dates, datetimes, numbers and texts of either. With ``auto``, numbers from
+    1e11 on are milliseconds, from 1e14 on microseconds, from 1e17 on nanoseconds.
+    """
+    if column.dtype.is_temporal() and column.dtype not in (pl.Duration, pl.Time):
+        return column.dt.epoch("s")
+    value = pl.col(column.name)
+    numbers = _number(column).to_frame()
+    if unit == "auto":
+        size = value.abs()
+        seconds = (
+            pl.when(size < 1e11)
+            .then(value)
+            .when(size < 1e14)
+            .then(value / 1e3)
+            .when(size < 1e17)
+            .then(value / 1e6)
+            .otherwise(value / 1e9)
+        )
+    else:
+        seconds = value / 1e3 if unit == "milliseconds" else value
+    times = numbers.select(seconds.floor().cast(pl.Int64, strict=False)).to_series()
+    if column.dtype == pl.String and (times.is_null() & column.is_not_null()).any():
+        times = times.zip_with(times.is_not_null(), _parse_dates(column))
+    return times
+
+
+def _parse_dates(column: pl.Series) -> pl.Series:
+    text = pl.col(column.name).str.strip_chars().str.replace("T", " ", literal=True)
+    zoned = text.str.replace(r"Z$", "+00:00").str.to_datetime("%Y-%m-%d %H:%M:%S%.f%:z", strict=False, time_unit="us")
+    tries = [
+        text.str.to_datetime(pattern, strict=False, time_unit="us")
+        for pattern in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S", "%m %d, %Y %H")
+    ]
+    dates = [text.str.to_date(pattern, strict=False).cast(pl.Datetime("us")) for pattern in ("%Y-%m-%d", "%m %d, %Y")]
+    found = pl.coalesce(zoned.dt.replace_time_zone(None), *tries, *dates)
+    return column.to_frame().select(found.dt.epoch("s")).to_series().alias(column.name)
