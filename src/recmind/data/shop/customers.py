@@ -73,11 +73,11 @@ def visible_utility(world: World, tastes: Tastes, users: np.ndarray, items: np.n
     """
     brand = np.einsum("...d,...d->...", tastes.brand[users], world.brand_vectors[world.brand[items]])
     return (
-        tastes.theme[users, world.theme[items]]
-        + 0.8 * tastes.purpose[users, world.purpose[items]]
-        + 0.6 * tastes.facet[users, world.facet[items]]
-        + 0.5 * brand
-        - 0.5 * np.abs(tastes.price_level[users] - world.price_level[items])
+        1.4 * tastes.theme[users, world.theme[items]]
+        + 0.6 * tastes.purpose[users, world.purpose[items]]
+        + 0.5 * tastes.facet[users, world.facet[items]]
+        + 0.4 * brand
+        - 0.4 * np.abs(tastes.price_level[users] - world.price_level[items])
     )
 
 
@@ -163,7 +163,9 @@ def simulate(config: ShopConfig, world: World, counts: np.ndarray, first_user: i
         if not len(open_slots):
             break
         kind = _kinds(config, world, tastes, users[open_slots], times[open_slots], rng)
-        items[open_slots] = _choose(config, world, tastes, shelves, scales, users[open_slots], kind, times[open_slots], rng)
+        items[open_slots] = _choose(
+            config, world, tastes, shelves, scales, users[open_slots], kind, times[open_slots], rng
+        )
         _drop_repeats(users, items, world.n_items)
     _fill_rest(world, users, items, rng)
     visible, hidden = _scaled(world, tastes, scales, users, items)

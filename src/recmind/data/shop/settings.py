@@ -16,20 +16,20 @@ class ShopConfig(Settings):
     """Customers."""
     n_items: Positive = 1800
     """Products, those that nobody has bought yet included."""
-    mean_interactions: Annotated[float, Field(ge=1.0)] = 11.0
+    mean_interactions: Annotated[float, Field(ge=1.0)] = 12.0
     """Purchases per customer on average; the total is exactly `n_users` times this, rounded."""
     min_interactions: Positive = 5
     """Purchases of the least active customer."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything; the same settings give the same bytes."""
 
-    visible_taste: Annotated[float, Field(ge=0.0)] = 1.5
+    visible_taste: Annotated[float, Field(ge=0.0)] = 2.0
     """Weight of the taste that texts tell, in units of the noise of a choice (see `recmind.data.shop`)."""
-    hidden_taste: Annotated[float, Field(ge=0.0)] = 1.5
+    hidden_taste: Annotated[float, Field(ge=0.0)] = 2.0
     """Weight of the taste that no text tells. Equal to `visible_taste` on purpose."""
     n_looks: Positive = 6
     """Hidden communities: circles of customers who like the same look."""
-    zipf_exponent: Annotated[float, Field(ge=0.0)] = 0.9
+    zipf_exponent: Annotated[float, Field(ge=0.0)] = 0.8
     """Exposure of the product of rank r is ∝ r^-exponent."""
     candidates: Annotated[int, Field(ge=2)] = 32
     """Products that a customer looks at before each purchase; a quarter of them new arrivals."""

@@ -115,9 +115,11 @@ def _sentences(
 
 def _fill_one(templates: pl.Series, name: str, values: pl.Series) -> pl.Series:
     frame = pl.DataFrame({"template": templates, "value": values})
-    return frame.select(pl.col("template").str.replace_many([f"{{{name}}}"], ["\0"]).str.split("\0")).select(
-        pl.col("template").list.get(0) + values + pl.col("template").list.get(1)
-    ).to_series()
+    return (
+        frame.select(pl.col("template").str.replace_many([f"{{{name}}}"], ["\0"]).str.split("\0"))
+        .select(pl.col("template").list.get(0) + values + pl.col("template").list.get(1))
+        .to_series()
+    )
 
 
 def _keep(texts: pl.Series, where: pl.Series) -> pl.Series:
@@ -166,7 +168,9 @@ def _with_gaps(config: ShopConfig, items: pl.DataFrame, rng: np.random.Generator
     bare[order[: n_none + n_bare]] = True
     html[order[n_none + n_bare :]] = rng.random(n - n_none - n_bare) < config.share_html
     description = pl.col(Columns.DESCRIPTION)
-    dirty = "<p>" + description.str.replace_all(". ", ".<br />", literal=True).str.replace_all("'", "&#39;") + "&nbsp;</p>"
+    dirty = (
+        "<p>" + description.str.replace_all(". ", ".<br />", literal=True).str.replace_all("'", "&#39;") + "&nbsp;</p>"
+    )
     empty = pl.lit([], dtype=pl.List(pl.String))
     gone, short = pl.Series(none), pl.Series(bare)
     return items.with_columns(
