@@ -147,7 +147,7 @@ class TestErrors:
 
     @pytest.mark.parametrize("value", ["inf", "nan", "-inf"])
     def test_numbers_must_be_finite(self, value: str):
-        with pytest.raises(ConfigError, match="training.learning_rate"):
+        with pytest.raises(ConfigError, match=r"training\.learning_rate"):
             load_config(overrides=[f"training.learning_rate={value}"])
 
     @pytest.mark.parametrize("metric", ["recall", "accuracy@20", "ndcg@0", "ndcg@", "ndcg@x", "@20"])
@@ -156,7 +156,7 @@ class TestErrors:
             load_config(overrides={"training.metric": metric})
 
     def test_cutoffs_must_not_be_empty(self):
-        with pytest.raises(ConfigError, match="evaluation.cutoffs"):
+        with pytest.raises(ConfigError, match=r"evaluation\.cutoffs"):
             load_config(overrides={"evaluation.cutoffs": []})
 
     def test_where_names_the_recipe(self, tmp_path: Path):

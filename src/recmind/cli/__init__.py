@@ -46,7 +46,7 @@ The way with your own data:
 Every command explains itself: `recmind COMMAND --help`.
 """
 
-app = App(name="recmind", help=_HELP, help_format="markdown", version=__version__)
+app = App(name="recmind", help=_HELP, help_format="markdown", version=__version__, suppress_keyboard_interrupt=False)
 for _command in (demo, prepare, train, evaluate, recommend, recipes, settings, doctor):
     app.command(_command)
 

@@ -10,11 +10,11 @@ from recmind.cli.options import JsonFlag
 def recipes(name: str | None = None, /) -> None:
     """List the recipes, or show one as it is written.
 
+    A recipe printed to a file is a recipe of your own: change it and pass it to `recmind train --recipe`.
+
         recmind recipes
         recmind recipes default
         recmind recipes default > mine.toml
-
-    A recipe printed to a file is a recipe of your own: change it and pass it to `recmind train --recipe`.
 
     Parameters
     ----------
@@ -33,6 +33,8 @@ def recipes(name: str | None = None, /) -> None:
 
 def settings(word: str = "", /) -> None:
     """List the settings whose key contains a word, with type, default and meaning.
+
+    Any of them can stand in a recipe, or behind `--set` of `recmind train`.
 
         recmind settings
         recmind settings alignment
@@ -57,7 +59,7 @@ def settings(word: str = "", /) -> None:
 def doctor(*, as_json: JsonFlag = False) -> int:
     """Say what is installed, which device would be used, and what is broken.
 
-    Exits with 1 where something needed is broken, with advice.
+    Exits with 1 where something needed is broken, and says what to do about it.
 
         recmind doctor
         recmind doctor --json

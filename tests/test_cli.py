@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from recmind import __version__
+from recmind.cli import app, main
+from recmind.cli.options import SplitKind
+from recmind.config import SplitConfig, recipe_names
+from recmind.errors import DataError, TrainingError
+
+COMMANDS = sorted(name for name in app if not name.startswith("-"))
+HEAVY = ("torch", "transformers", "polars", "pyarrow", "scipy", "peft", "sentence_transformers", "matplotlib", "pandas")
+
+
+def recmind(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person does."""
+    return subprocess.run(
+        [sys.executable, "-m", "recmind", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=240,
+        env={**os.environ, "COLUMNS": "100", **environment},
+        check=False,
+    )
+
+
+class TestHelp:
+    def test_the_commands_of_the_design_are_there(self):
+        assert {"demo", "prepare", "train", "evaluate", "recommend", "doctor"} <= set(COMMANDS)
+
+    def test_overview_names_every_command(self):
+        done = recmind("--help")
+        assert done.returncode == 0
+        assert done.stderr == ""
+        for command in COMMANDS:
+            assert command in done.stdout
+
+    def test_no_arguments_show_the_overview(self):
+        assert recmind().stdout == recmind("--help").stdout
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_every_command_explains_itself_with_an_example(self, command: str):
+        done = recmind(command, "--help")
+        assert done.returncode == 0
+        assert f"Usage: recmind {command}" in done.stdout
+        assert f"\n recmind {command}" in done.stdout
+
+    @pytest.mark.parametrize("command", COMMANDS)
+    def test_every_option_is_explained(self, command: str):
+        arguments = app[command].assemble_argument_collection(parse_docstring=True)
+        assert [argument.name for argument in arguments if not argument.parameter.help] == []
+
+    def test_version(self):
+        assert recmind("--version").stdout.strip() == __version__
+
+    def test_nothing_heavy_is_imported_before_a_command_needs_it(self):
+        code = f"import sys, recmind.cli; print([name for name in {HEAVY} if name in sys.modules])"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.strip() == "[]"
+
+
+class TestWrongUse:
+    def test_unknown_command(self):
+        done = recmind("trian", "data")
+        assert done.returncode == 2
+        assert 'Did you mean "train"?' in done.stderr
+        assert "recmind --help" in done.stderr
+        assert done.stdout == ""
+
+    def test_unknown_option(self):
+        done = recmind("evaluate", "runs/a", "--jsno")
+        assert done.returncode == 2
+        assert "Unknown option: --jsno. Did you mean --json?" in done.stderr
+        assert "recmind evaluate --help" in done.stderr
+
+    def test_missing_argument(self):
+        done = recmind("train")
+        assert done.returncode == 2
+        assert "DATASET" in done.stderr
+
+    def test_option_of_the_wrong_type(self):
+        done = recmind("train", "data", "--out", "runs/a", "--seed", "seven")
+        assert done.returncode == 2
+        assert "seven" in done.stderr
+
+    def test_missing_dataset(self, tmp_path: Path):
+        done = recmind("train", tmp_path / "none", "--out", tmp_path / "run")
+        assert done.returncode == 2
+        assert f"{tmp_path / 'none'}: there is no such dataset folder" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "run").exists()
+
+    def test_bad_settings_are_all_named(self, tmp_path: Path):
+        done = recmind(
+            "train", tmp_path, "--out", tmp_path / "run", "--set", "model.layer=3", "--set", "training.loss=hinge"
+        )
+        assert done.returncode == 2
+        assert "did you mean 'model.layers'" in done.stderr
+        assert "training.loss: got 'hinge'" in done.stderr
+
+    def test_unknown_recipe(self, tmp_path: Path):
+        done = recmind("train", tmp_path, "--out", tmp_path / "run", "--recipe", "none")
+        assert done.returncode == 2
+        assert "accepted: default, paper" in done.stderr
+
+    @pytest.mark.parametrize("command", ["evaluate", "recommend"])
+    def test_missing_run(self, command: str, tmp_path: Path):
+        done = recmind(command, tmp_path / "none")
+        assert done.returncode == 2
+        assert str(tmp_path / "none") in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+class TestExitCodes:
+    """What `main` makes of what a command raises; the command here is `doctor`."""
+
+    @pytest.fixture
+    def run(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+        def run(error: BaseException, debug: str = "") -> tuple[int, str]:
+            def fail() -> None:
+                raise error
+
+            monkeypatch.setattr("recmind.doctor.diagnose", fail)
+            monkeypatch.setenv("RECMIND_DEBUG", debug)
+            return main(["doctor"]), capsys.readouterr().err
+
+        return run
+
+    def test_input(self, run):
+        assert run(DataError("bad table", where="a.csv:3")) == (2, "error: a.csv:3: bad table\n")
+
+    def test_training(self, run):
+        assert run(TrainingError("the loss is not finite")) == (3, "error: the loss is not finite\n")
+
+    def test_interrupted(self, run):
+        assert run(KeyboardInterrupt()) == (130, "error: interrupted\n")
+
+    def test_unexpected_is_short_and_says_how_to_see_more(self, run):
+        code, message = run(ZeroDivisionError("division by zero"))
+        assert code == 1
+        assert message.splitlines()[0] == "error: ZeroDivisionError: division by zero"
+        assert "RECMIND_DEBUG=1" in message
+        assert "Traceback" not in message
+
+    def test_debug_shows_the_traceback(self, run):
+        code, message = run(DataError("bad table"), debug="1")
+        assert code == 2
+        assert "Traceback" in message
+        assert "in fail" in message
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "recmind", "settings"],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == 141
+    assert done.stderr == b""
+
+
+class TestRecipesAndSettings:
+    def test_list(self):
+        lines = recmind("recipes").stdout.splitlines()
+        assert [line.split()[0] for line in lines] == recipe_names()
+        assert all(len(line.split()) > 3 for line in lines)
+
+    def test_printed_recipe_can_be_trained_from_a_file(self, tmp_path: Path):
+        from recmind.config import load_config
+
+        mine = tmp_path / "mine.toml"
+        mine.write_text(recmind("recipes", "paper").stdout, encoding="utf-8")
+        assert load_config(mine).model_copy(update={"recipe": "paper"}) == load_config("paper")
+
+    def test_settings_are_found_by_a_word(self):
+        done = recmind("settings", "gate.init")
+        assert done.stdout.startswith("model.gate.init_bias = 0.0    (number)\n")
+        assert "training" not in done.stdout
+
+    def test_no_such_setting(self):
+        done = recmind("settings", "zzz")
+        assert done.returncode == 2
+        assert "'zzz'" in done.stderr
+
+
+class TestDoctor:
+    def test_json(self):
+        done = recmind("doctor", "--json")
+        report = json.loads(done.stdout)
+        assert report["ok"] is True
+        assert done.returncode == 0
+        assert set(report["facts"]) == {"system", "libraries", "torch", "encoder", "cache"}
+        assert report["facts"]["system"]["recmind"] == __version__
+        assert report["facts"]["libraries"]["torch"]
+
+    def test_text(self):
+        done = recmind("doctor")
+        assert done.returncode == 0
+        assert "native_bfloat16" in done.stdout
+        assert "Everything needed works." in done.stdout
+
+
+def test_kinds_of_split_are_those_of_the_settings():
+    assert get_args(SplitKind) == get_args(SplitConfig.model_fields["kind"].annotation)
