@@ -22,6 +22,16 @@ from recmind.language.source import ModelSource, find_model
 _UNBOUNDED = 1 << 20  # tokenizers without a limit say 10^30
 _DEFAULT_WINDOW = 512
 
+# Names in sentence-transformers' pooling configuration, old and new.
+_DECLARED = {
+    "pooling_mode_mean_tokens": "mean",
+    "mean": "mean",
+    "pooling_mode_cls_token": "cls",
+    "cls": "cls",
+    "pooling_mode_lasttoken": "last",
+    "lasttoken": "last",
+}
+
 
 class TextEncoder:
     """Texts to L2-normalised vectors ``(n, d_lm)``.
@@ -220,14 +230,15 @@ def _resolve_pooling(name: str, source: ModelSource, settings: Any) -> str:
     if name != "auto":
         return name
     declared = source.settings("1_Pooling/config.json")
-    for key, pooling in (("mean_tokens", "mean"), ("cls_token", "cls"), ("lasttoken", "last")):
-        if declared.get(f"pooling_mode_{key}") or declared.get("pooling_mode") == pooling:
-            return pooling
+    modes = declared.get("pooling_mode") or [key for key, flag in declared.items() if flag is True]
+    modes = [modes] if isinstance(modes, str) else [mode for mode in modes if mode != "include_prompt"]
+    if len(modes) == 1 and modes[0] in _DECLARED:
+        return _DECLARED[modes[0]]
     if declared:
         raise EncoderError(
-            "the model's pooling is not supported",
+            "the model declares a pooling that is not supported",
             where=source.folder / "1_Pooling/config.json",
-            got=[key for key, value in declared.items() if value is True] or declared.get("pooling_mode"),
+            got=", ".join(modes) or "none",
             accepted=list(POOLINGS),
             hint="choose one with language.pooling",
         )

@@ -30,6 +30,9 @@ SHARD_ROWS = 4096
 SHARD_SECONDS = 20.0
 """A shard is written when it holds this many rows or is this old, whichever comes first."""
 
+ABANDONED_SECONDS = 3600.0
+"""A half-written file older than this belongs to no living process."""
+
 _KEYS, _VECTORS, _SHA256 = "keys", "vectors", "sha256"
 
 
@@ -82,10 +85,17 @@ class EmbeddingStore:
         try:
             if not path.is_file():
                 write_atomic(path, lambda part: part.write_text(json.dumps(manifest, indent=2) + "\n", "utf-8"))
+            self._sweep()
             return True
         except OSError as error:
             self._give_up(error)
             return False
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left half written; younger files may belong to a living one."""
+        for path in self.folder.glob(".*.partial"):
+            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+                path.unlink(missing_ok=True)
 
     def _give_up(self, error: OSError) -> None:
         warnings.warn(
