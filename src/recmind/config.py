@@ -31,6 +31,26 @@ class Settings(BaseModel):
     )
 
 
+class PrepareConfig(Settings):
+    """What `recmind prepare` keeps of the raw rows. Apart from `Config`: it makes datasets, not runs."""
+
+    min_rating: float | None = None
+    """Interactions rated lower, and those without a rating, are left out. Unset: all are kept."""
+    min_user_interactions: Positive = 1
+    """Users with fewer interactions are left out, together with `min_item_interactions` until both
+    hold (k-core). 1 keeps every user."""
+    min_item_interactions: Positive = 1
+    """Items with fewer interactions lose them, as above. 1 keeps every item."""
+    keep: Literal["first", "last"] = "first"
+    """Which interaction of a repeated (user, item) pair stays, in time."""
+    keep_items_without_interaction: bool = True
+    """Items of the item table without an interaction stay: they can be recommended by their text."""
+    strict: bool = False
+    """Stop at the first damaged, incomplete or repeated row instead of counting and skipping it."""
+    max_rows: Positive | None = None
+    """Read at most this many interactions, for a trial. Unset: all."""
+
+
 class SplitConfig(Settings):
     """How interactions are divided into training, validation and test."""
 
@@ -153,6 +173,9 @@ class ModelConfig(Settings):
     """Dropout on the text embeddings before the projection."""
     fallback_mask: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Share of known texts hidden in each step to train the fallback MLP for nodes without text."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the products in the projection. `auto`: bfloat16 where the hardware has
+    matrix units for it (AMX, CUDA), else float32. Sums and parameters are always float32."""
     gate: GateConfig = GateConfig()
     """The gate."""
 

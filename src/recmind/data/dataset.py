@@ -192,11 +192,13 @@ def _has_text(items: pl.DataFrame) -> pl.Series:
     fields = [name for name in ITEM_TEXT_FIELDS if name in items.columns]
     if not fields:
         return pl.Series([False] * items.height, dtype=pl.Boolean)
-    blank = [_as_text(name).fill_null("").str.strip_chars().eq("") for name in fields]
+    blank = [_as_text(items, name).fill_null("").str.strip_chars().eq("") for name in fields]
     return items.select(~pl.all_horizontal(blank)).to_series()
 
 
-def _as_text(name: str) -> pl.Expr:
+def _as_text(items: pl.DataFrame, name: str) -> pl.Expr:
+    if isinstance(items.schema[name], pl.List):
+        return pl.col(name).list.eval(pl.element().cast(pl.String, strict=False)).list.join("", ignore_nulls=True)
     return pl.col(name).cast(pl.String, strict=False)
 
 

@@ -14,14 +14,15 @@ from recmind.schema import Columns
 
 _META = ("asin", "title", "brand", "category", "main_cat", "description", "feature", "details", "price")
 
-TASTELESS = frozenset(
+_TASTELESS = (
     "asin|shipping|domestic shipping|international shipping|item model number|upc|isbn-10|isbn-13|isbn 10|isbn 13|"
     "average customer review|customer reviews|amazon best sellers rank|best sellers rank|shipping weight|"
     "shipping information|shipping advisory|date first listed on amazon|date first available|"
     "date first available at amazon.com|is discontinued by manufacturer|product dimensions|item weight|"
     "package dimensions|item dimensions lxwxh|part number|manufacturer part number|global trade identification number|"
-    "package weight|batteries|batteries required|discontinued by manufacturer|country of origin".split("|")
+    "package weight|batteries|batteries required|discontinued by manufacturer|country of origin"
 )
+TASTELESS = frozenset(_TASTELESS.split("|"))
 """Details that number, weigh or ship an item and say nothing about who likes it."""
 
 

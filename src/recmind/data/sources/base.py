@@ -28,6 +28,17 @@ IDS: dict[Role, tuple[str, ...]] = {
 _TEXTS = {*ITEM_TEXT_FIELDS, Columns.REVIEW, Columns.PROFILE}
 _SHORT = {Columns.TITLE, Columns.BRAND}
 
+_DATES = (
+    "%Y-%m-%d %H:%M:%S",
+    "%Y-%m-%d",
+    "%Y-%m-%d %H:%M:%S%.f",
+    "%Y-%m-%d %H:%M:%S%.f%:z",
+    "%Y-%m-%d %H:%M",
+    "%Y/%m/%d",
+    "%Y/%m/%d %H:%M:%S",
+    "%m %d, %Y",
+)
+
 TimeUnit = Literal["auto", "seconds", "milliseconds"]
 
 
@@ -211,12 +222,17 @@ def parse_time(column: pl.Series, unit: TimeUnit = "auto") -> pl.Series:
 
 
 def _parse_dates(column: pl.Series) -> pl.Series:
-    text = pl.col(column.name).str.strip_chars().str.replace("T", " ", literal=True)
-    zoned = text.str.replace(r"Z$", "+00:00").str.to_datetime("%Y-%m-%d %H:%M:%S%.f%:z", strict=False, time_unit="us")
-    tries = [
-        text.str.to_datetime(pattern, strict=False, time_unit="us")
-        for pattern in ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y/%m/%d %H:%M:%S", "%m %d, %Y %H")
-    ]
-    dates = [text.str.to_date(pattern, strict=False).cast(pl.Datetime("us")) for pattern in ("%Y-%m-%d", "%m %d, %Y")]
-    found = pl.coalesce(zoned.dt.replace_time_zone(None), *tries, *dates)
-    return column.to_frame().select(found.dt.epoch("s")).to_series().alias(column.name)
+    """Seconds since 1970 of texts such as "2015-07-03 20:38:25"; null where no pattern fits."""
+    texts = column.str.strip_chars().str.replace("T", " ", literal=True).str.replace(r"Z$", "+00:00")
+    found = pl.Series(column.name, [None] * len(column), dtype=pl.Int64)
+    for pattern in _DATES:
+        # Most files have one pattern throughout, so the later ones see few rows or none.
+        left = (found.is_null() & texts.is_not_null()).arg_true()
+        if not len(left):
+            break
+        if "%H" in pattern:
+            times = texts.gather(left).str.to_datetime(pattern, strict=False, time_unit="us")
+        else:
+            times = texts.gather(left).str.to_date(pattern, strict=False).cast(pl.Datetime("us"))
+        found = found.scatter(left, times.dt.epoch("s"))
+    return found

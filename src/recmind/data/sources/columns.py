@@ -11,10 +11,10 @@ from recmind.errors import DataError
 from recmind.schema import Columns
 
 USUAL: dict[str, str] = {
-    Columns.USER: "user_id user userid uid customer_id customer customerid reviewer_id reviewerid visitor_id account_id "
-    "member_id client_id",
-    Columns.ITEM: "item_id item itemid iid product_id product productid sku asin parent_asin business_id movie_id movieid "
-    "book_id article_id artist_id game_id app_id",
+    Columns.USER: "user_id user userid uid customer_id customer customerid reviewer_id reviewerid visitor_id "
+    "account_id member_id client_id",
+    Columns.ITEM: "item_id item itemid iid product_id product productid sku asin parent_asin business_id movie_id "
+    "movieid book_id article_id artist_id game_id app_id",
     Columns.TIMESTAMP: "timestamp time ts date datetime unixreviewtime unix_time event_time created_at rated_at",
     Columns.ORDER: "order position sequence",
     Columns.RATING: "rating ratings stars score overall rate",
@@ -74,9 +74,7 @@ def contract_names(columns: Mapping[str, str]) -> dict[str, str]:
     return named
 
 
-def match_columns(
-    available: Sequence[str], role: Role, mapping: Mapping[str, str], path: Path
-) -> dict[str, str]:
+def match_columns(available: Sequence[str], role: Role, mapping: Mapping[str, str], path: Path) -> dict[str, str]:
     """Contract column → column of the table, for the table ``path`` of this role.
 
     Raises
@@ -99,7 +97,8 @@ def match_columns(
     for name in _ROLE_COLUMNS[role]:
         taken = set(matched.values())
         if name not in matched:
-            found = next((plain[usual] for usual in USUAL[name].split() if plain.get(usual) not in (None, *taken)), None)
+            guesses = (plain.get(usual) for usual in USUAL[name].split())
+            found = next((guess for guess in guesses if guess is not None and guess not in taken), None)
             if found is not None:
                 matched[name] = found
     for name in IDS[role]:
@@ -112,6 +111,11 @@ def match_columns(
                 hint=f"name it: --columns {name.removesuffix('_id')}=YOUR_COLUMN",
             )
     return matched
+
+
+def other_columns(role: Role, available: Sequence[str], matched: Mapping[str, str]) -> list[str]:
+    """Columns that are kept as they are: those of items and users that no contract column takes."""
+    return [] if role == "interactions" else [name for name in available if name not in {*matched, *matched.values()}]
 
 
 def looks_like(available: Sequence[str], role: Role, mapping: Mapping[str, str]) -> bool:

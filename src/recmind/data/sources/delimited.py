@@ -119,24 +119,23 @@ def _numbered(
     A record takes one line and one more for each line break inside its fields,
     records with a wrong number of fields (which Arrow left out) included.
     """
-    breaks = frame.select(
+    lengths = frame.select(
         (1 + pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True))).cast(pl.Int64)
     ).to_series()
-    here = [bad for bad in ragged if bad.number is not None]
+    skipped = {bad.number: bad for bad in ragged if bad.number is not None}
     ragged.clear()
-    total = frame.height + len(here)
-    lengths = breaks.to_list() if here else breaks
-    if here:
-        skipped = {bad.number: 1 + bad.text.count("\n") for bad in here}
-        kept = iter(lengths)
-        lengths = pl.Series([skipped.get(n) or next(kept, 1) for n in range(row, row + total)], dtype=pl.Int64)
-    ends = pl.Series(lengths).cum_sum()
+    total = frame.height + len(skipped)
+    numbers = range(row, row + total)
+    if skipped:
+        sound = iter(lengths.to_list())
+        every = [1 + skipped[n].text.count("\n") if n in skipped else next(sound, 1) for n in numbers]
+        lengths = pl.Series(every, dtype=pl.Int64)
+    ends = lengths.cum_sum()
     starts = line + ends - lengths
-    if here:
-        sound = [n not in skipped for n in range(row, row + total)]
-        places = {n: starts[n - row] for n in skipped if n - row < total}
-        file.report(*(_ragged(bad, places.get(bad.number, 0), expected) for bad in here))
-        starts = starts.filter(pl.Series(sound))
+    if skipped:
+        places = dict(zip(numbers, starts.to_list(), strict=True))
+        file.report(*(_ragged(bad, places.get(number, line), expected) for number, bad in skipped.items()))
+        starts = starts.filter(pl.Series([number not in skipped for number in numbers]))
     frame = frame.with_columns(starts.alias(LINE)).with_columns(
         pl.when(pl.col(pl.String).str.strip_chars() != "").then(pl.col(pl.String)).name.keep()
     )

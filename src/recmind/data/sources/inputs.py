@@ -67,7 +67,7 @@ def find_inputs(
         for entry in known:
             files.setdefault(entry.path.resolve(), entry)
     found = sorted(files.values(), key=lambda entry: (ROLES.index(entry.format.role), str(entry.path)))
-    missing = tuple(role for role in ROLES if all(entry.format.role != role for entry in found))
+    missing: tuple[Role, ...] = tuple(role for role in ROLES if all(entry.format.role != role for entry in found))
     if "interactions" in missing:
         _no_interactions(source, formats, paths, found, unused)
     return Inputs(tuple(found), tuple(unused), missing)

@@ -103,7 +103,7 @@ class RawFile:
                     return
                 yield data
 
-    def _open(self) -> BinaryIO:
+    def _open(self) -> BinaryIO | _TolerantGzip:
         check_file(self.path)
         handle = self.path.open("rb")
         if is_gzip(self.path):
@@ -114,7 +114,7 @@ class RawFile:
         return handle
 
     @contextmanager
-    def path_handle(self, stream: BinaryIO) -> Iterator[Callable[[], int]]:
+    def path_handle(self, stream: BinaryIO | _TolerantGzip) -> Iterator[Callable[[], int]]:
         """A function that tells how far the file on disk has been read."""
         under = stream.handle if isinstance(stream, _TolerantGzip) else stream
         yield under.tell
@@ -218,7 +218,7 @@ def first_line(path: Path, limit: int = 1 << 20) -> bytes:
     """The first line that is not blank, at most ``limit`` bytes of it; empty for an empty file."""
     check_file(path)
     with path.open("rb") as handle:
-        stream: BinaryIO = _TolerantGzip(handle) if is_gzip(path) else handle  # type: ignore[assignment]
+        stream = _TolerantGzip(handle) if is_gzip(path) else handle
         try:
             data = stream.read(limit).removeprefix(_BOM)
         except (EOFError, zlib.error):

@@ -12,10 +12,11 @@ from recmind.data.sources.delimited import delimited
 from recmind.data.sources.json_lines import LINE, Reader
 from recmind.schema import Columns
 
-GENRES = (
+_GENRES = (
     "unknown|Action|Adventure|Animation|Children's|Comedy|Crime|Documentary|Drama|Fantasy|Film-Noir|Horror|Musical|"
     "Mystery|Romance|Sci-Fi|Thriller|War|Western"
-).split("|")
+)
+GENRES = _GENRES.split("|")
 """Order of the flags in ``u.item``."""
 
 _AGES = {"1": "under 18", "18": "18-24", "25": "25-34", "35": "35-44", "45": "45-49", "50": "50-55", "56": "56 or over"}
@@ -23,7 +24,7 @@ _WORK = (
     "other|academic/educator|artist|clerical/admin|college/grad student|customer service|doctor/health care|"
     "executive/managerial|farmer|homemaker|K-12 student|lawyer|programmer|retired|sales/marketing|scientist|"
     "self-employed|technician/engineer|tradesman/craftsman|unemployed|writer"
-).split("|")
+)
 _SEX = {"M": "man", "F": "woman"}
 
 _RATING = (Columns.USER, Columns.ITEM, Columns.RATING, Columns.TIMESTAMP)
@@ -65,7 +66,7 @@ def _users_100k(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _users_1m(frame: pl.DataFrame) -> pl.DataFrame:
-    work = {str(code): name for code, name in enumerate(_WORK)}
+    work = {str(code): name for code, name in enumerate(_WORK.split("|"))}
     return _profile(
         frame,
         "aged " + pl.col("age").replace_strict(_AGES, default=None, return_dtype=pl.String),
@@ -121,9 +122,7 @@ def _formats(columns: Mapping[str, str]) -> tuple[Format, ...]:
             _csv_ratings,
             "seconds",
         ),
-        Format(
-            "movies (csv)", "items", ("movies.csv",), _starts("movieId", "title"), delimited(","), _csv_movies
-        ),
+        Format("movies (csv)", "items", ("movies.csv",), _starts("movieId", "title"), delimited(","), _csv_movies),
     )
 
 

@@ -8,7 +8,7 @@ from functools import partial
 import polars as pl
 
 from recmind.data.sources.base import Format, Role, Source
-from recmind.data.sources.columns import contract_names, match_columns
+from recmind.data.sources.columns import contract_names, match_columns, other_columns
 from recmind.data.sources.delimited import delimited
 from recmind.data.sources.json_lines import LINE
 from recmind.data.sources.lines import RawFile
@@ -26,7 +26,7 @@ def _read(file: RawFile, role: Role, mapping: Mapping[str, str]) -> Iterator[pl.
         frame = _named(raw)
         available = [name for name in frame.columns if name != LINE]
         matched = match_columns(available, role, mapping, file.path)
-        others = [] if role == "interactions" else [name for name in available if name not in {*matched, *matched.values()}]
+        others = other_columns(role, available, matched)
         yield frame.select(LINE, *(pl.col(name).alias(ours) for ours, name in matched.items()), *others)
 
 
@@ -38,8 +38,8 @@ def _typed_header(line: bytes) -> bool:
 def _is(role: Role, line: bytes) -> bool:
     names = {field.rpartition(":")[0] for field in line.decode(errors="replace").split("\t")}
     has_user, has_item = "user_id" in names, "item_id" in names
-    wanted = {"interactions": has_user and has_item, "items": has_item and not has_user, "users": has_user and not has_item}
-    return _typed_header(line) and wanted[role]
+    held = {"interactions": (True, True), "items": (False, True), "users": (True, False)}
+    return _typed_header(line) and held[role] == (has_user, has_item)
 
 
 def _formats(columns: Mapping[str, str]) -> tuple[Format, ...]:

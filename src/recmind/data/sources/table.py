@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from recmind.data.sources.base import IDS, ROLES, Format, Role, Source
 from recmind.data.sources.cleaning import join_details, join_paths, map_distinct
-from recmind.data.sources.columns import contract_names, looks_like, match_columns
+from recmind.data.sources.columns import contract_names, looks_like, match_columns, other_columns
 from recmind.data.sources.delimited import delimited, split_line
 from recmind.data.sources.json_lines import LINE, json_lines, keys_of
 from recmind.data.sources.lines import RawFile, check_file, first_line
@@ -106,7 +106,7 @@ def _read(file: RawFile, role: Role, mapping: Mapping[str, str]) -> Iterator[pl.
         reader = json_lines(available)
     else:
         reader = delimited(separator_of(file.path, line))
-    others = [] if role == "interactions" else [name for name in available if name not in {*matched, *matched.values()}]
+    others = other_columns(role, available, matched)
     for frame in reader(file):
         yield _flat(frame.select(LINE, *(pl.col(raw).alias(name) for name, raw in matched.items()), *others))
 

@@ -1,0 +1,243 @@
+"""From raw files to a dataset folder: read, filter, write, and say what was done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from recmind.config import PrepareConfig
+from recmind.data.dataset import Dataset
+from recmind.data.filtering import Step, exact_repeats, filter_keys
+from recmind.data.report import PrepareReport, read_report, stamp_of
+from recmind.data.sources import get_source
+from recmind.data.sources.base import IDS, ROLES, Role
+from recmind.data.sources.inputs import Inputs, find_inputs
+from recmind.data.sources.json_lines import LINE
+from recmind.data.sources.parts import DIGEST, FILE, FileReport, Parts, read_into
+from recmind.data.sources.problems import Finding, Problems
+from recmind.errors import DataError
+from recmind.progress import task
+from recmind.schema import Files
+
+_OURS = {Files.INTERACTIONS, Files.ITEMS, Files.USERS, Files.DATASET}
+_REPEAT = "the row is an exact repeat of an earlier one"
+
+
+def prepare(
+    source: str,
+    paths: Sequence[Path],
+    out: Path,
+    config: PrepareConfig | None = None,
+    *,
+    columns: Mapping[str, str] | None = None,
+    interactions: Path | None = None,
+    items: Path | None = None,
+    users: Path | None = None,
+    show_progress: bool = True,
+) -> PrepareReport:
+    """Make the dataset folder ``out`` from raw files.
+
+    Nothing is done where the same files and settings made ``out`` before. On
+    failure ``out`` stays as it was.
+
+    Parameters
+    ----------
+    source:
+        Name of the raw format, a key of :data:`recmind.data.sources.SOURCES`.
+    paths:
+        Files and folders of the source, in any order; what each holds is told by its first
+        line or its name.
+    out:
+        Dataset folder to write.
+    config:
+        What is kept.
+    columns:
+        Column mapping, ours → theirs, for sources with free columns: ``{"user": "customer"}``.
+    interactions, items, users:
+        Files whose content is given rather than told.
+    show_progress:
+        Show a progress bar on stderr.
+
+    Returns
+    -------
+    What was read, what was wrong, what was filtered and what is left.
+
+    Raises
+    ------
+    DataError
+        If an input is missing or unknown, if nothing is left, if ``out`` holds
+        something other than a dataset, or, with ``config.strict``, at the first problem.
+    """
+    config, columns, out = config or PrepareConfig(), dict(columns or {}), Path(out)
+    named: dict[Role, Path | None] = {"interactions": interactions, "items": items, "users": users}
+    inputs = find_inputs(
+        get_source(source),
+        [Path(path) for path in paths],
+        columns,
+        {role: Path(path) if path else None for role, path in named.items()},
+    )
+    stamp = stamp_of(source, inputs, columns, config)
+    if (known := read_report(out, stamp)) is not None:
+        return known
+    _check_out(out, inputs)
+    started = time.perf_counter()
+    with _workplace(out) as folder:
+        problems = Problems(config.strict)
+        parts, files = _read(inputs, folder, config, problems, show_progress)
+        dataset, steps = _build(parts, [entry.path for entry in inputs.files], problems, config)
+        report = PrepareReport(
+            source=source,
+            out=out,
+            files=tuple(files),
+            unused=tuple(path.name for path in inputs.unused),
+            missing=inputs.missing,
+            problems=problems.as_dict(),
+            steps=tuple(steps),
+            counts=dataset.counts(),
+            seconds=round(time.perf_counter() - started, 2),
+        )
+        info = {"name": out.resolve().name, **dataset.info, **report.as_info(), "prepared_from": stamp}
+        result = folder / "dataset"
+        Dataset(dataset.interactions, dataset.items, dataset.users, info).save(result)
+        _replace(result, out, folder / "old")
+    return report
+
+
+def _read(
+    inputs: Inputs, folder: Path, config: PrepareConfig, problems: Problems, show: bool
+) -> tuple[dict[Role, Parts], list[FileReport]]:
+    (folder / "parts").mkdir()
+    parts: dict[Role, Parts] = {role: Parts(folder / "parts", role) for role in ROLES}
+    reports = []
+    total = sum(entry.path.stat().st_size for entry in inputs.files)
+    with task("Reading", total / 1e6, show=show) as advance:
+        for number, entry in enumerate(inputs.files):
+            role = entry.format.role
+            limit = config.max_rows if role == "interactions" else None
+
+            def bytes_read(n: float = 1, note: str = "", name: str = entry.path.name) -> None:
+                advance(n / 1e6, note or name)
+
+            reports.append(read_into(parts[role], entry, number, problems, bytes_read, limit))
+    if not parts["interactions"].height:
+        told = {kind: found["count"] for kind, found in problems.as_dict().items()}
+        raise DataError(
+            "the files hold no usable interaction",
+            where=", ".join(str(entry.path) for entry in inputs.files if entry.format.role == "interactions"),
+            got=told or None,
+            hint=next((found["examples"][0] for found in problems.as_dict().values() if found["examples"]), None),
+        )
+    return parts, reports
+
+
+def _build(
+    parts: dict[Role, Parts], paths: list[Path], problems: Problems, config: PrepareConfig
+) -> tuple[Dataset, list[Step]]:
+    keys = parts["interactions"].take_keys()
+    _report_repeats(parts["interactions"], np.flatnonzero(exact_repeats(keys)), paths, problems)
+    alive, steps = filter_keys(
+        keys,
+        min_rating=config.min_rating,
+        min_user_interactions=config.min_user_interactions,
+        min_item_interactions=config.min_item_interactions,
+        keep=config.keep,
+    )
+    del keys
+    events = parts["interactions"].collect(alive).drop(LINE, FILE, DIGEST, strict=False)
+    tables: dict[Role, pl.DataFrame | None] = {}
+    for role in ("items", "users"):
+        key = IDS[role][0]
+        wanted = events[key].unique() if role == "users" or not config.keep_items_without_interaction else None
+        tables[role], more = _entities(parts[role], key, wanted, paths, problems)
+        steps += more
+    return Dataset.from_frames(events, tables["items"], tables["users"]), steps
+
+
+def _entities(
+    parts: Parts, key: str, wanted: pl.Series | None, paths: list[Path], problems: Problems
+) -> tuple[pl.DataFrame | None, list[Step]]:
+    """One row per item or user, the first; with ``wanted``, only those."""
+    if not parts.height:
+        return None, []
+    frame = parts.collect()
+    # The line tells repeats apart from rows that merely share the id.
+    repeats = frame.select(~pl.struct(key, DIGEST).is_first_distinct()).to_series()
+    _report_repeats(parts, repeats.arg_true().to_numpy(), paths, problems)
+    once = frame.unique(key, keep="first", maintain_order=True)
+    steps = [Step(f"{parts.role} with a repeated id", frame.height - once.height, once.height)]
+    if wanted is not None:
+        kept = once.filter(pl.col(key).is_in(wanted.implode()))
+        steps.append(Step(f"{parts.role} without an interaction", once.height - kept.height, kept.height))
+        once = kept
+    return once.drop(LINE, FILE, DIGEST), [step for step in steps if step.removed]
+
+
+def _report_repeats(parts: Parts, rows: np.ndarray, paths: list[Path], problems: Problems) -> None:
+    """Record exactly repeated rows: all of them counted, the first few with their place."""
+    examples = parts.places(rows[:5])
+    for number, (file, line) in enumerate(examples):
+        rest = len(rows) - len(examples) if number == len(examples) - 1 else 0
+        problems.count(paths[file], Finding(line, _REPEAT), 1 + rest)
+
+
+def _check_out(out: Path, inputs: Inputs) -> None:
+    """Refuse to write over anything but a dataset, and over the inputs."""
+    if out.exists() and not out.is_dir():
+        raise DataError("the output is a file", where=out, accepted="a new folder or a dataset folder")
+    resolved = out.resolve()
+    inside = [entry.path for entry in inputs.files if resolved in entry.path.resolve().parents]
+    if inside:
+        raise DataError(
+            "the output folder holds an input file", where=out, got=str(inside[0]), hint="use another --out"
+        )
+    foreign = sorted(entry.name for entry in out.iterdir() if entry.name not in _OURS) if out.exists() else []
+    if foreign:
+        raise DataError("the output folder holds other files", where=out, got=foreign[:5], hint="use a new folder")
+
+
+@contextmanager
+def _workplace(out: Path) -> Iterator[Path]:
+    """A temporary folder beside ``out``, removed in any case; those of killed processes too."""
+    parent = out.resolve().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{out.resolve().name}.preparing-"
+    for old in parent.glob(f"{prefix}*"):
+        if not _runs(old.name.removeprefix(prefix)):
+            shutil.rmtree(old, ignore_errors=True)
+    folder = parent / f"{prefix}{os.getpid()}"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _replace(new: Path, out: Path, old: Path) -> None:
+    """Put the folder ``new`` in the place of ``out``; on failure ``out`` is put back."""
+    if not out.exists():
+        new.rename(out)
+        return
+    out.rename(old)
+    try:
+        new.rename(out)
+    except BaseException:
+        old.rename(out)
+        raise
