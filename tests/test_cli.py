@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import polars as pl
 import pytest
 
 from recmind import __version__
 from recmind.cli import app, main
+from recmind.cli.data import SourceName
 from recmind.cli.options import SplitKind
 from recmind.config import SplitConfig, recipe_names
 from recmind.errors import DataError, TrainingError
@@ -56,7 +58,7 @@ class TestHelp:
     @pytest.mark.parametrize("command", COMMANDS)
     def test_every_option_is_explained(self, command: str):
         arguments = app[command].assemble_argument_collection(parse_docstring=True)
-        assert [argument.name for argument in arguments if not argument.parameter.help] == []
+        assert [argument.name for argument in arguments if argument.show and not argument.parameter.help] == []
 
     def test_version(self):
         assert recmind("--version").stdout.strip() == __version__
@@ -90,6 +92,16 @@ class TestWrongUse:
         done = recmind("train", "data", "--out", "runs/a", "--seed", "seven")
         assert done.returncode == 2
         assert "seven" in done.stderr
+
+    def test_settings_as_options_are_checked(self, tmp_path: Path):
+        done = recmind("prepare", "table", "a.csv", "--out", tmp_path / "d", "--max-rows", "0")
+        assert done.returncode == 2
+        assert done.stderr.startswith("error: --max-rows: got '0', input should be greater than or equal to 1\n")
+
+    def test_column_mapping(self, tmp_path: Path):
+        done = recmind("prepare", "table", "a.csv", "--out", tmp_path / "d", "--columns", "customer")
+        assert done.returncode == 2
+        assert "--columns: a column must read ours=yours" in done.stderr
 
     def test_missing_dataset(self, tmp_path: Path):
         done = recmind("train", tmp_path / "none", "--out", tmp_path / "run")
@@ -172,6 +184,42 @@ def test_a_reader_that_goes_away_is_no_error():
         os.close(writer)
     assert done.returncode == 141
     assert done.stderr == b""
+
+
+class TestPrepare:
+    def test_table_with_columns_of_its_own(self, tmp_path: Path):
+        table = tmp_path / "orders.csv"
+        table.write_text("client,sku,bought\nann,x,3\nann,y,4\nbob,x,9\nbob,x,9\n")
+        out = tmp_path / "data"
+        done = recmind("prepare", "table", table, "--columns", "user=client", "item=sku", "time=bought", "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert "2  users" in done.stdout
+        assert f"recmind train {out}" in done.stdout
+        frame = pl.read_parquet(out / "interactions.parquet").sort("user_id", "timestamp")
+        assert frame.select("user_id", "item_id", "timestamp").rows() == [
+            ("ann", "x", 3),
+            ("ann", "y", 4),
+            ("bob", "x", 9),
+        ]
+
+    def test_strict_stops_at_the_first_problem_with_file_and_line(self, tmp_path: Path):
+        table = tmp_path / "orders.csv"
+        table.write_text("user,item\nann,x\n,y\n")
+        done = recmind("prepare", "table", table, "--out", tmp_path / "data", "--strict")
+        assert done.returncode == 2
+        assert f"{table}:3" in done.stderr
+        assert not (tmp_path / "data").exists()
+
+    def test_quiet_prints_nothing(self, tmp_path: Path):
+        table = tmp_path / "orders.csv"
+        table.write_text("user,item\nann,x\n")
+        done = recmind("prepare", "table", table, "--out", tmp_path / "data", "--quiet")
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+    def test_the_command_knows_every_source(self):
+        from recmind.data.sources import SOURCES
+
+        assert set(get_args(SourceName)) == set(SOURCES)
 
 
 class TestRecipesAndSettings:

@@ -47,7 +47,9 @@ def test_types_and_ranges_in_words(key: str, accepts: str, default: str):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_explained(command: str):
-    assert f"## recmind {command}\n" in commands_page()
+    page = commands_page()
+    assert f"## recmind {command}\n" in page
+    assert re.search(rf"^recmind {command} (--|\[|[A-Z])", page, re.MULTILINE)
 
 
 def test_writer_mends_a_stale_page_and_the_check_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -138,7 +138,12 @@ def commands_page() -> str:
     """``docs/commands.md`` as text."""
     from recmind.cli import app
 
-    _, _, body = app.generate_docs().partition("\n")
+    # cyclopts writes the name of the running program into the usage lines.
+    program, sys.argv[0] = sys.argv[0], "recmind"
+    try:
+        _, _, body = app.generate_docs().partition("\n")
+    finally:
+        sys.argv[0] = program
     return f"# Commands\n\n<!-- Made by `make docs` from src/recmind/cli: edit there. -->\n{body.rstrip()}\n"
 
 

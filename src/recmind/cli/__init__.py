@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
+from pydantic import ValidationError
 
 from recmind import __version__
 from recmind.cli.about import doctor, recipes, settings
@@ -77,7 +78,7 @@ def _run(arguments: list[str]) -> int:
         )
         return result if isinstance(result, int) else 0
     except CycloptsError as error:
-        return _fail(str(error).strip(), 2, hint=_help_command(arguments))
+        return _fail(_in_words(error), 2, hint=_help_command(arguments))
     except RecMindError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -97,6 +98,18 @@ def _fail(message: str, code: int, *, hint: str = "") -> int:
     if hint:
         print(f"  hint:     {hint}", file=sys.stderr)
     return code
+
+
+def _in_words(error: CycloptsError) -> str:
+    """The parser's message; for settings given as options, pydantic's in the words of the command line."""
+    cause = error.__cause__
+    if not isinstance(cause, ValidationError):
+        return str(error).strip()
+    return "\n".join(
+        f"--{'-'.join(map(str, entry['loc'])).replace('_', '-')}: got {entry['input']!r}, "
+        f"{entry['msg'][0].lower()}{entry['msg'][1:]}"
+        for entry in cause.errors()
+    )
 
 
 def _help_command(arguments: list[str]) -> str:
