@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_STRIDE_DEPTH = 16
-"""Items behind one maximum in :func:`top_values`; 16 to 32 were equally fast (benchmarks/ranking.py)."""
+_DEPTH = 8
+"""Columns behind one maximum in :func:`top_values`; the fastest of 4 to 64 (benchmarks/ranking.py)."""
 _TIED_ROWS = 64
 """Rows whose ties are broken at once: bounds the memory of the keys."""
 
@@ -15,11 +15,11 @@ _TIED_ROWS = 64
 def top_values(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The ``k + 1`` largest values of each row and their columns, largest first.
 
-    The row is cut into strided groups of about 16 columns. Only the ``k + 1``
-    groups with the largest maxima can hold one of the ``k + 1`` largest values:
-    so one pass of maxima, then a selection among few, replaces a selection
-    among all. Exact in values; which of several equal columns is named is left
-    open. NaN counts as larger than anything.
+    The row is cut into strided groups of 8 or 9 columns. Only the ``k + 1``
+    groups with the largest maxima can hold one of the ``k + 1`` largest values,
+    and they are found among the maxima in the same way: one pass over the row,
+    then a selection among few. Exact in values; which of several equal columns
+    is named is left open. NaN counts as larger than anything.
 
     Parameters
     ----------
@@ -33,24 +33,27 @@ def top_values(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     tuple of Tensor
         Values float32 and columns int64, each ``(b, min(k + 1, n))``.
     """
+    return _largest(scores, min(k + 1, scores.shape[1]), ordered=True)
+
+
+def _largest(scores: Tensor, wanted: int, *, ordered: bool) -> tuple[Tensor, Tensor]:
     n = scores.shape[1]
-    wanted = min(k + 1, n)
-    n_groups = n // _STRIDE_DEPTH
-    if n_groups < max(2 * wanted, _STRIDE_DEPTH):
-        return torch.topk(scores, wanted, dim=1)
-    full = n_groups * _STRIDE_DEPTH
+    n_groups = n // _DEPTH
+    if n_groups < max(2 * wanted, _DEPTH):
+        return torch.topk(scores, wanted, dim=1, sorted=ordered)
+    full = n_groups * _DEPTH
     # Column c belongs to group c mod n_groups, so the maximum runs over contiguous memory.
-    maxima = scores[:, :full].unflatten(1, (_STRIDE_DEPTH, n_groups)).amax(dim=1)  # (b, n_groups)
+    maxima = scores[:, :full].unflatten(1, (_DEPTH, n_groups)).amax(dim=1)  # (b, n_groups)
     rest = n - full
     if rest:
         torch.maximum(maxima[:, :rest], scores[:, full:], out=maxima[:, :rest])
-    groups = torch.topk(maxima, wanted, dim=1, sorted=False).indices  # (b, wanted)
-    steps = torch.arange(_STRIDE_DEPTH + bool(rest), device=scores.device) * n_groups
+    groups = _largest(maxima, wanted, ordered=False)[1]  # (b, wanted)
+    steps = torch.arange(_DEPTH + bool(rest), device=scores.device) * n_groups
     columns = (groups[:, :, None] + steps).flatten(1)  # (b, wanted * depth)
     candidates = scores.gather(1, columns.clamp(max=n - 1))
     if rest:
         candidates.masked_fill_(columns >= n, -torch.inf)
-    values, place = torch.topk(candidates, wanted, dim=1)
+    values, place = torch.topk(candidates, wanted, dim=1, sorted=ordered)
     return values, columns.gather(1, place).clamp_(max=n - 1)
 
 
