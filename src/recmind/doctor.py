@@ -121,21 +121,17 @@ def _libraries(found: Diagnosis) -> dict[str, Any]:
 def _torch(found: Diagnosis) -> dict[str, Any]:
     import torch
 
-    from recmind.language.encoder import native_bfloat16
+    from recmind.language.resolve import resolve_device, resolve_dtype
 
-    device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = resolve_device("auto")
     ones = torch.ones(4, 4, device=device)
     if float((ones @ ones).sum()) != 64.0:
         found.problems.append(f"torch computes wrong products on {device}; install torch again")
-    if device == "cuda":
-        bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        bfloat16 = device == "cpu" and native_bfloat16()
     return {
-        "device": device,
-        "device_name": torch.cuda.get_device_name() if device == "cuda" else platform.machine(),
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
-        "native_bfloat16": bfloat16,
+        "native_bfloat16": resolve_dtype("auto", device) == torch.bfloat16,
     }
 
 

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from recmind.cli.show import print_diagnosis, print_metrics
+from recmind.doctor import Diagnosis
+
+METRICS = {
+    "dataset": "shop",
+    "model": "recmind",
+    "recipe": "default",
+    "seed": 3,
+    "split": "leave-one-out",
+    "best_epoch": 35,
+    "valid": {"recall@10": 0.125, "recall@20": 0.25},
+    "test": {"recall@10": 0.0625, "recall@20": 0.5, "average_popularity@10": 1234.5},
+    "strata": {
+        "items_degree_0": {"n": 0, "recall@10": None, "recall@20": None},
+        "items_degree_1_3": {"n": 1200, "recall@10": 0.1, "recall@20": 0.2},
+        "items_degree_over_50": {"n": 7, "recall@10": 0.3, "recall@20": 0.4},
+    },
+    "seconds": {"train": 12.34},
+    "peak_memory_mb": 1500.4,
+}
+
+
+def shown(function, value) -> list[str]:
+    """Lines printed, without table borders and with single spaces."""
+    console = Console(file=io.StringIO(), width=100)
+    function(value, console)
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    return [" ".join(line.replace("┃", "│").replace("│", " ").split()) for line in text.splitlines()]
+
+
+def test_metrics_stand_in_rows_and_part_and_cutoff_in_columns():
+    lines = shown(print_metrics, METRICS)
+    assert "recmind on shop (recipe default, seed 3)" in lines
+    assert "metric valid @10 valid @20 test @10 test @20" in lines
+    assert "recall 0.1250 0.2500 0.0625 0.5000" in lines
+    assert "average_popularity 1,234" in lines
+
+
+def test_strata_show_the_largest_cutoff_and_leave_empty_ones_blank():
+    lines = shown(print_metrics, METRICS)
+    assert "by training degree n recall@20" in lines
+    assert "items, 0 0" in lines
+    assert "items, 1 to 3 1,200 0.2000" in lines
+    assert "items, over 50 7 0.4000" in lines
+
+
+def test_cost():
+    assert "best epoch 35, train 12.3 s, peak memory 1,500 MB" in shown(print_metrics, METRICS)
+
+
+def test_a_run_without_test_part():
+    lines = shown(print_metrics, {**METRICS, "test": {}, "strata": {}})
+    assert "metric valid @10 valid @20" in lines
+
+
+def test_diagnosis_with_problems():
+    diagnosis = Diagnosis({"libraries": {"numpy": "2.0", "peft": None}}, ["numpy [broken] is old"], ["slow"])
+    lines = shown(print_diagnosis, diagnosis)
+    assert "peft not installed" in lines
+    assert "problem: numpy [broken] is old" in lines
+    assert "warning: slow" in lines
+    assert not any("works." in line for line in lines)
