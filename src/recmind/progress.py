@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -35,6 +36,7 @@ def task(description: str, total: float | None, *, show: bool = True) -> Iterato
         handle = bar.add_task(description, total=total, note="")
 
         def advance(n: float = 1, note: str = "") -> None:
-            bar.update(handle, advance=n, **({"note": note} if note else {}))
+            fields: dict[str, Any] = {"note": note} if note else {}
+            bar.update(handle, advance=n, **fields)
 
         yield advance
