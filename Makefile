@@ -51,7 +51,7 @@ lint: setup ## Check style (ruff) and types (pyright)
 	$(PY) -m pyright
 
 bench: setup ## Measure speed and memory on generated data
-	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(PY) $$script; done
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script; done
 
 docs: setup ## Write docs/settings.md and docs/commands.md from the code
 	$(PY) -m recmind.settings_docs --write
