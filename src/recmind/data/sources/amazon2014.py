@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from recmind.data.sources.base import Format, Source, rename, summary_and_text
-from recmind.data.sources.cleaning import join_paths, join_prose, map_distinct
+from recmind.data.sources.cleaning import join_paths, map_distinct, prose
 from recmind.data.sources.json_lines import LINE, has_keys, json_lines
 from recmind.schema import Columns
 
@@ -43,7 +43,7 @@ def _convert_meta(frame: pl.DataFrame) -> pl.DataFrame:
         frame["title"].alias(Columns.TITLE),
         frame["brand"].alias(Columns.BRAND),
         map_distinct(frame["categories"], join_paths).alias(Columns.CATEGORIES),
-        map_distinct(frame["description"], join_prose).alias(Columns.DESCRIPTION),
+        prose(frame["description"]).alias(Columns.DESCRIPTION),
         frame["price"].alias(Columns.PRICE),
     )
 

@@ -8,7 +8,7 @@ import polars as pl
 
 from recmind.data.sources.amazon2014 import review_format
 from recmind.data.sources.base import Format, Source
-from recmind.data.sources.cleaning import join_details, join_paths, join_prose, map_distinct
+from recmind.data.sources.cleaning import join_details, join_paths, map_distinct, prose
 from recmind.data.sources.json_lines import LINE, has_keys, json_lines
 from recmind.schema import Columns
 
@@ -27,7 +27,7 @@ TASTELESS = frozenset(_TASTELESS.split("|"))
 
 
 def _convert_meta(frame: pl.DataFrame) -> pl.DataFrame:
-    prose = [map_distinct(frame[name], join_prose) for name in ("description", "feature")]
+    texts = [prose(frame[name]) for name in ("description", "feature")]
     categories = map_distinct(frame["category"], join_paths).alias(Columns.CATEGORIES)
     return frame.select(
         LINE,
@@ -36,7 +36,7 @@ def _convert_meta(frame: pl.DataFrame) -> pl.DataFrame:
         frame["brand"].alias(Columns.BRAND),
         pl.coalesce(categories, pl.col("main_cat")).alias(Columns.CATEGORIES),
         map_distinct(frame["details"], join_details(TASTELESS)).alias(Columns.ATTRIBUTES),
-        pl.concat_str(*prose, separator=" ", ignore_nulls=True).alias(Columns.DESCRIPTION),
+        pl.concat_str(*texts, separator=" ", ignore_nulls=True).alias(Columns.DESCRIPTION),
         frame["price"].alias(Columns.PRICE),
     )
 

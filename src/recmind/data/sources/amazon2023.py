@@ -8,7 +8,7 @@ import polars as pl
 
 from recmind.data.sources.amazon2018 import TASTELESS
 from recmind.data.sources.base import Format, Source, rename, summary_and_text
-from recmind.data.sources.cleaning import join_details, join_paths, join_prose, map_distinct
+from recmind.data.sources.cleaning import join_details, join_paths, map_distinct, prose
 from recmind.data.sources.json_lines import LINE, has_keys, json_lines
 from recmind.schema import Columns
 
@@ -17,7 +17,7 @@ _META = ("parent_asin", "title", "store", "main_category", "categories", "detail
 
 
 def _convert_meta(frame: pl.DataFrame) -> pl.DataFrame:
-    prose = [map_distinct(frame[name], join_prose) for name in ("description", "features")]
+    texts = [prose(frame[name]) for name in ("description", "features")]
     brand = frame["details"].str.extract(r'"Brand": ?"([^"\\]+)"')
     categories = map_distinct(frame["categories"], join_paths)
     return frame.select(
@@ -27,7 +27,7 @@ def _convert_meta(frame: pl.DataFrame) -> pl.DataFrame:
         pl.coalesce(brand, pl.col("store")).alias(Columns.BRAND),
         pl.coalesce(categories, pl.col("main_category")).alias(Columns.CATEGORIES),
         map_distinct(frame["details"], join_details(TASTELESS | {"brand"})).alias(Columns.ATTRIBUTES),
-        pl.concat_str(*prose, separator=" ", ignore_nulls=True).alias(Columns.DESCRIPTION),
+        pl.concat_str(*texts, separator=" ", ignore_nulls=True).alias(Columns.DESCRIPTION),
         frame["price"].alias(Columns.PRICE),
     )
 

@@ -29,6 +29,18 @@ _SCRIPT = r"getTime\(|var aPageStart|\bfunction\s*\(|^\s*\.[a-zA-Z][\w-]*\s*\{"
 _SPACE = r"[\s\x00-\x1f\x7f]{2,}|[^\S ]|[\x00-\x1f\x7f]"
 _ENTITY = r"&(?:#\d|#[xX][0-9a-fA-F]|[a-zA-Z][a-zA-Z0-9]{1,30};)"
 
+_COMMON = {
+    "&amp;": "&",
+    "&quot;": '"',
+    "&#34;": '"',
+    "&apos;": "'",
+    "&#39;": "'",
+    "&#039;": "'",
+    "&lt;": "<",
+    "&gt;": ">",
+    "&nbsp;": " ",
+}
+
 
 def clean_text(texts: pl.Series, *, short: bool = False) -> pl.Series:
     """Texts without markup, ``(n,)``; what is left empty becomes null.
@@ -47,7 +59,9 @@ def clean_text(texts: pl.Series, *, short: bool = False) -> pl.Series:
     frame = _decode_entities(texts).to_frame()
     expression = column
     if frame.select(column.str.contains("[<>]").any()).item():
-        expression = expression.str.replace_all(_BLOCKS, " ").str.replace_all(_TAG, " ").str.replace(_OPEN_TAG, " ")
+        if frame.select(column.str.contains(r"<[!sS]").any()).item():
+            expression = expression.str.replace_all(_BLOCKS, " ")
+        expression = expression.str.replace_all(_TAG, " ").str.replace(_OPEN_TAG, " ")
         if short:
             expression = expression.str.replace(_TAIL_OF_TAG, " ")
     if short:
@@ -60,6 +74,9 @@ def _decode_entities(texts: pl.Series) -> pl.Series:
     hit = texts.str.contains(_ENTITY).fill_null(False)
     if not hit.any():
         return texts
+    # The common ones at the speed of a column; only what is left (rare, or encoded twice) row by row.
+    texts = texts.to_frame().select(pl.col(texts.name).str.replace_many(_COMMON)).to_series()
+    hit &= texts.str.contains(_ENTITY).fill_null(False)
     decoded = pl.Series([html.unescape(html.unescape(text)) for text in texts.filter(hit)], dtype=pl.String)
     return texts.scatter(hit.arg_true(), decoded)
 
@@ -79,6 +96,21 @@ def parse_json(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
+
+
+def prose(texts: pl.Series) -> pl.Series:
+    """:func:`join_prose` of a column, by polars where every value is a plain list of texts."""
+    column = pl.col(texts.name)
+    try:
+        frame = texts.to_frame().select(pl.when(column.str.starts_with("[")).then(column))
+        lists = frame.to_series().str.json_decode(pl.List(pl.String))
+    except pl.exceptions.PolarsError:
+        return map_distinct(texts, join_prose)
+    kept = pl.element().str.strip_chars()
+    paragraphs = lists.list.eval(kept.filter(kept != "")).list.unique(maintain_order=True)
+    joined = paragraphs.list.join(" ", ignore_nulls=True).alias("joined")
+    plain = pl.when(column.str.starts_with("[")).then(pl.col("joined")).otherwise(column)
+    return pl.DataFrame([texts, joined]).select(pl.when(plain != "").then(plain).alias(texts.name)).to_series()
 
 
 def join_paths(text: str) -> str | None:

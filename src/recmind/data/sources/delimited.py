@@ -119,9 +119,11 @@ def _numbered(
     A record takes one line and one more for each line break inside its fields,
     records with a wrong number of fields (which Arrow left out) included.
     """
-    lengths = frame.select(
-        (1 + pl.sum_horizontal(pl.all().str.count_matches("\n", literal=True))).cast(pl.Int64)
-    ).to_series()
+    lengths = pl.repeat(1, frame.height, dtype=pl.Int64, eager=True)
+    broken = [column.name for column in frame if column.str.contains("\n", literal=True).any()]
+    if broken:
+        breaks = frame.select(pl.sum_horizontal(pl.col(broken).str.count_matches("\n", literal=True)))
+        lengths = lengths + breaks.to_series().cast(pl.Int64)
     skipped = {bad.number: bad for bad in ragged if bad.number is not None}
     ragged.clear()
     total = frame.height + len(skipped)
