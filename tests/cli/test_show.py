@@ -21,6 +21,7 @@ METRICS = {
         "items_degree_1_3": {"n": 1200, "recall@10": 0.1, "recall@20": 0.2},
         "items_degree_over_50": {"n": 7, "recall@10": 0.3, "recall@20": 0.4},
     },
+    "intervals": {"test": {"recall@10": [0.05, 0.07], "recall@20": [0.4, 0.6], "mrr@20": [0.1, 0.2]}, "valid": {}},
     "seconds": {"train": 12.34},
     "peak_memory_mb": 1500.4,
 }
@@ -48,6 +49,10 @@ def test_strata_show_the_largest_cutoff_and_leave_empty_ones_blank():
     assert "items, 0 0" in lines
     assert "items, 1 to 3 1,200 0.2000" in lines
     assert "items, over 50 7 0.4000" in lines
+
+
+def test_intervals_of_the_largest_cutoff():
+    assert "95% intervals: test recall@20 0.4000 to 0.6000" in shown(print_metrics, METRICS)
 
 
 def test_cost():

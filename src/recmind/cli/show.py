@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -22,9 +22,9 @@ def print_metrics(metrics: Mapping[str, Any], console: Console | None = None) ->
         console.print(_metric_table({part: metrics[part] for part in parts}))
     if metrics.get("strata"):
         console.print(_strata_table(metrics["strata"]))
-    line = _cost(metrics)
-    if line:
-        console.print(line, highlight=False)
+    for line in (_intervals(metrics.get("intervals") or {}), _cost(metrics)):
+        if line:
+            console.print(line, highlight=False)
 
 
 def _metric_table(parts: Mapping[str, Mapping[str, Any]]) -> Table:
@@ -51,18 +51,34 @@ def _metric_table(parts: Mapping[str, Mapping[str, Any]]) -> Table:
 
 def _strata_table(strata: Mapping[str, Mapping[str, Any]]) -> Table:
     """Strata as rows; each metric at its largest K, to fit a terminal."""
-    largest: dict[str, str] = {}
-    for metric in (metric for values in strata.values() for metric in values if "@" in metric):
-        name, _, cutoff = metric.partition("@")
-        if int(cutoff) >= int(largest.get(name, "@0").partition("@")[2]):
-            largest[name] = metric
+    columns = ("n", *_at_largest_cutoff(metric for values in strata.values() for metric in values))
     table = Table()
     table.add_column("by training degree")
-    for column in ("n", *largest.values()):
+    for column in columns:
         table.add_column(column, justify="right")
     for stratum, values in strata.items():
-        table.add_row(_stratum_label(stratum), *(_number(values.get(name)) for name in ("n", *largest.values())))
+        table.add_row(_stratum_label(stratum), *(_number(values.get(name)) for name in columns))
     return table
+
+
+def _at_largest_cutoff(metrics: Iterable[str]) -> list[str]:
+    """Of ``recall@10``, ``recall@40``, ``n`` only ``recall@40``."""
+    largest: dict[str, int] = {}
+    for metric in metrics:
+        name, _, cutoff = metric.partition("@")
+        if cutoff:
+            largest[name] = max(int(cutoff), largest.get(name, 0))
+    return [f"{name}@{cutoff}" for name, cutoff in largest.items()]
+
+
+def _intervals(intervals: Mapping[str, Mapping[str, Any]]) -> str:
+    """95% intervals of Recall and NDCG at the largest K of each part."""
+    shown = []
+    for part, values in intervals.items():
+        for metric in _at_largest_cutoff(name for name in values if name.startswith(("recall@", "ndcg@"))):
+            low, high = values[metric]
+            shown.append(f"{part} {metric} {low:.4f} to {high:.4f}")
+    return f"95% intervals: {', '.join(shown)}" if shown else ""
 
 
 def _stratum_label(name: str) -> str:
