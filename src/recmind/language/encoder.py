@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -17,20 +16,16 @@ from recmind.config import LanguageConfig
 from recmind.errors import EncoderError
 from recmind.language.clipping import Clipper
 from recmind.language.pooling import POOLINGS
+from recmind.language.resolve import (
+    load_tokenizer,
+    model_window,
+    quiet,
+    resolve_device,
+    resolve_dtype,
+    resolve_pooling,
+    unloadable,
+)
 from recmind.language.source import ModelSource, find_model
-
-_UNBOUNDED = 1 << 20  # tokenizers without a limit say 10^30
-_DEFAULT_WINDOW = 512
-
-# Names in sentence-transformers' pooling configuration, old and new.
-_DECLARED = {
-    "pooling_mode_mean_tokens": "mean",
-    "mean": "mean",
-    "pooling_mode_cls_token": "cls",
-    "cls": "cls",
-    "pooling_mode_lasttoken": "last",
-    "lasttoken": "last",
-}
 
 
 class TextEncoder:
@@ -47,11 +42,11 @@ class TextEncoder:
     def __init__(self, source: ModelSource, config: LanguageConfig) -> None:
         self.source = source
         self.batch_tokens = config.batch_tokens
-        self.device = _resolve_device(config.device)
-        self.dtype = _resolve_dtype(config.dtype, self.device)
-        self._settings, self._tokenizer = _load_tokenizer(source)
-        self.pooling = _resolve_pooling(config.pooling, source, self._settings)
-        self.window = _window(source, self._settings, self._tokenizer)
+        self.device = resolve_device(config.device)
+        self.dtype = resolve_dtype(config.dtype, self.device)
+        self._settings, self._tokenizer = load_tokenizer(source)
+        self.pooling = resolve_pooling(config.pooling, source, self._settings)
+        self.window = model_window(source, self._settings, self._tokenizer)
         self._clipper = Clipper(self._tokenizer)
         self._n_special = len(self._tokenizer("")["input_ids"])
 
@@ -137,6 +132,13 @@ class TextEncoder:
 
     def _token_ids(self, texts: Sequence[str]) -> list[list[int]]:
         ids = self._tokenizer(list(texts), truncation=True, max_length=self.window, padding=False)["input_ids"]
+        if any(text.strip() for text in texts) and not any(ids):
+            raise EncoderError(
+                "the tokenizer finds no token in any text",
+                where=self.source.folder,
+                got=texts[0],
+                hint="its files may belong to another tokenizer class than the one that the model asks for",
+            )
         # Some tokenizers give nothing at all for a blank text; a model needs one token.
         return [row or [self._pad_id] for row in ids]
 
@@ -173,114 +175,12 @@ class TextEncoder:
         from transformers import AutoModel
 
         try:
-            with _quiet():
+            with quiet():
                 model = AutoModel.from_pretrained(self.source.folder, dtype=self.dtype, local_files_only=True)
         except Exception as error:
-            raise _unloadable("the weights cannot be loaded", self.source, error) from error
+            raise unloadable("the weights cannot be loaded", self.source, error) from error
         if getattr(self._settings, "is_encoder_decoder", False):
             model = model.get_encoder()
         if hasattr(model.config, "use_cache"):
             model.config.use_cache = False  # keys and values are of no use without generation
         return model.eval().requires_grad_(False).to(self.device)
-
-
-def _resolve_device(name: str) -> torch.device:
-    if name != "auto":
-        try:
-            return torch.device(name)
-        except RuntimeError as error:
-            raise EncoderError(
-                "there is no such device", where="language.device", got=name, accepted="auto, cpu, cuda, cuda:0, mps"
-            ) from error
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def _resolve_dtype(name: str, device: torch.device) -> torch.dtype:
-    """``auto``: bfloat16 only where it is multiplied natively; emulated it is slower than float32."""
-    if name != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = device.type == "cpu" and native_bfloat16()
-    return torch.bfloat16 if native else torch.float32
-
-
-def native_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 in hardware (AVX-512 BF16, AMX or Arm BF16)."""
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(bool(capabilities.get(name)) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
-
-
-def _load_tokenizer(source: ModelSource) -> tuple[Any, Any]:
-    from transformers import AutoConfig, AutoTokenizer
-
-    try:
-        with _quiet():
-            settings = AutoConfig.from_pretrained(source.folder, local_files_only=True)
-            tokenizer = AutoTokenizer.from_pretrained(source.folder, local_files_only=True)
-    except Exception as error:
-        raise _unloadable("the configuration or the tokenizer cannot be loaded", source, error) from error
-    return settings, tokenizer
-
-
-def _resolve_pooling(name: str, source: ModelSource, settings: Any) -> str:
-    if name != "auto":
-        return name
-    declared = source.settings("1_Pooling/config.json")
-    modes = declared.get("pooling_mode") or [key for key, flag in declared.items() if flag is True]
-    modes = [modes] if isinstance(modes, str) else [mode for mode in modes if mode != "include_prompt"]
-    if len(modes) == 1 and modes[0] in _DECLARED:
-        return _DECLARED[modes[0]]
-    if declared:
-        raise EncoderError(
-            "the model declares a pooling that is not supported",
-            where=source.folder / "1_Pooling/config.json",
-            got=", ".join(modes) or "none",
-            accepted=list(POOLINGS),
-            hint="choose one with language.pooling",
-        )
-    return "last" if _is_decoder(settings) else "mean"
-
-
-def _is_decoder(settings: Any) -> bool:
-    from transformers.models.auto import modeling_auto
-
-    causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    masked = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    return settings.model_type in causal and settings.model_type not in masked
-
-
-def _window(source: ModelSource, settings: Any, tokenizer: Any) -> int:
-    """Tokens that the model reads at most, special tokens included."""
-    limits = [source.settings("sentence_bert_config.json").get("max_seq_length"), tokenizer.model_max_length]
-    positions = getattr(settings, "max_position_embeddings", None)
-    if isinstance(positions, int) and positions > 0:
-        # RoBERTa counts positions from its padding id on.
-        offset = (settings.pad_token_id or 0) + 1 if "roberta" in settings.model_type else 0
-        limits.append(positions - offset)
-    known = [limit for limit in limits if isinstance(limit, int) and 0 < limit < _UNBOUNDED]
-    return min(known, default=_DEFAULT_WINDOW)
-
-
-def _unloadable(what: str, source: ModelSource, error: Exception) -> EncoderError:
-    reason = str(error).strip().splitlines() or [""]
-    return EncoderError(f"{what}: {type(error).__name__}: {reason[0]}", where=source.folder)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No bars and notes of the library's own while it loads."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
