@@ -1,3 +1,29 @@
 """RecMind: recommendations from interactions and texts."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 __version__ = "0.1.0"
+__all__ = ["Config", "Dataset", "RecMind", "load_config"]
+
+if TYPE_CHECKING:
+    from recmind.api import RecMind
+    from recmind.config import Config, load_config
+    from recmind.data.dataset import Dataset
+
+_HOMES = {
+    "Config": "recmind.config",
+    "Dataset": "recmind.data.dataset",
+    "RecMind": "recmind.api",
+    "load_config": "recmind.config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names on first use, so that `recmind --help` answers at once."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'recmind' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

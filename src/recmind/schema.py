@@ -39,6 +39,9 @@ class Columns:
     ITEM_CODE: Final = "item"
     """Dense int32 item code inside the library."""
 
+    PART: Final = "part"
+    """train, valid or test, in a run's ``split.parquet``."""
+
     RANK: Final = "rank"
     SCORE: Final = "score"
 
@@ -71,10 +74,8 @@ class Files:
     STATE: Final = "state.json"
     CHECKPOINT: Final = "checkpoint.safetensors"
     MODEL: Final = "model.safetensors"
-    TRAINING: Final = "training.parquet"
-    """Training edges as dense codes, kept with the run so that it stands alone."""
-    KNOWN: Final = "known.parquet"
-    """Held-out interactions as dense codes (part, user, item), for ``evaluate`` and to leave out seen items."""
+    SPLIT: Final = "split.parquet"
+    """Every interaction as dense codes with its part, kept with the run so that it stands alone."""
     PER_USER: Final = "per_user_{split}.parquet"
     """Metrics per user, for paired tests between runs."""
     MANIFEST: Final = "manifest.json"
@@ -87,3 +88,7 @@ class Tensors:
     """Final h of the users, (n_users, d)."""
     ITEMS: Final = "representations.items"
     """Final h of the items, (n_items, d)."""
+    PARAMETERS: Final = "parameters."
+    """Prefix of the model's parameters."""
+    TEXTS: Final = "texts."
+    """Prefix of what the language model said: items, items_known, users, users_known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -93,10 +94,12 @@ def _csr(counts: np.ndarray, columns: np.ndarray, values: np.ndarray, shape: tup
     np.cumsum(counts, out=offsets[1:])
     # MKL wants both index arrays of one type: 32 bits until the edges pass 2^31.
     index = np.int32 if offsets[-1] < 2**31 else np.int64
-    return torch.sparse_csr_tensor(
-        torch.from_numpy(offsets.astype(index)),
-        torch.from_numpy(np.ascontiguousarray(columns, dtype=index)),
-        torch.from_numpy(values),
-        size=shape,
-        check_invariants=False,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(offsets.astype(index)),
+            torch.from_numpy(np.ascontiguousarray(columns, dtype=index)),
+            torch.from_numpy(values),
+            size=shape,
+            check_invariants=False,
+        )

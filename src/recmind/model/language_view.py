@@ -93,6 +93,7 @@ class LanguageView(nn.Module):
     def __init__(self, texts: TextInputs, graph: BipartiteGraph, config: ModelConfig) -> None:
         super().__init__()
         self.texts, self.graph, self.config = texts, graph, config
+        self.low_precision = uses_bfloat16(config.precision, texts.items.device)
         d_lm = texts.items.shape[1]
         self.projection = _projection(d_lm, config)
         self.fallback = nn.Sequential(nn.Linear(d_lm + 1, config.dim), nn.GELU(), nn.Linear(config.dim, config.dim))
@@ -113,21 +114,36 @@ class LanguageView(nn.Module):
                 users = torch.where(alone[:, None], self.fallback(self.context[:n_users]), users)
         return torch.cat([users, items])
 
+    def _project(self, vectors: Tensor) -> Tensor:
+        """The projection, in bfloat16 with float32 sums where ``model.precision`` says so, ``(n, d)`` float32."""
+        with torch.autocast(vectors.device.type, torch.bfloat16, enabled=self.low_precision):
+            return self.projection(vectors).to(self.context.dtype)
+
     def project(self, vectors: Tensor, known: Tensor) -> Tensor:
         """z^L of nodes without an edge from their text vectors ``(n, d_lm)``, ``(n, d)``."""
         nothing = vectors.new_zeros(len(vectors), self.context.shape[1])
-        return torch.where(known[:, None], self.projection(vectors), self.fallback(nothing))
+        return torch.where(known[:, None], self._project(vectors), self.fallback(nothing))
 
     def _side(self, vectors: Tensor, known: Tensor, context: Tensor, generator: torch.Generator | None) -> Tensor:
         hidden = ~known
         if generator is not None:
             vectors = _dropout(vectors, self.config.text_dropout, generator)
             hidden = hidden | (_uniform(len(known), generator, vectors) < self.config.fallback_mask)
-        projected = self.projection(vectors)
+        projected = self._project(vectors)
         rows = torch.nonzero(hidden).squeeze(1)
         if not len(rows):
             return projected
         return projected.index_copy(0, rows, self.fallback(context[rows]))
+
+
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether the projection is multiplied in bfloat16: as asked for, or where the hardware has units for it."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cpu":
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        return bool(capabilities.get("amx_bf16"))
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def _projection(d_lm: int, config: ModelConfig) -> nn.Module:

@@ -48,13 +48,15 @@ class RecMind(GraphModel):
             graph = propagate(initial, self.graph, self.config.layers)
         else:
             graph, gates = propagate_gated(initial, language, self.log_degree, self.graph, self.gate)
-        return Views(self._final(graph, language), graph, language, self.free, gates)
+        return Views(graph, language, self.free, gates)
 
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:
         """h of items without an edge: their free part is zero and nothing flows to them."""
         language = self.language.project(vectors, known)
         initial = language if self.config.initial == "free+text" else torch.zeros_like(language)
-        return self._final(initial / (self.config.layers + 1), language)
+        return self.final(initial / (self.config.layers + 1), language)
 
-    def _final(self, graph: Tensor, language: Tensor) -> Tensor:
+    def final(self, graph: Tensor, language: Tensor | None) -> Tensor:
+        """h = α z^G + (1-α) z^L, ``(n, d)``."""
+        assert language is not None
         return score_space(torch.lerp(language, graph, self.config.alpha), self.config.score)

@@ -15,8 +15,6 @@ class Views:
 
     Attributes
     ----------
-    final:
-        h, ``(n_nodes, d)``; scores are inner products of its rows.
     graph:
         z^G, ``(n_nodes, d)``.
     language:
@@ -27,7 +25,6 @@ class Views:
         γ of each layer, ``(n_nodes,)`` each.
     """
 
-    final: Tensor
     graph: Tensor
     language: Tensor | None = None
     regularised: Tensor | None = None
@@ -35,13 +32,21 @@ class Views:
 
 
 class GraphModel(nn.Module):
-    """Base contract of the models that the trainer trains: one pass, all views."""
+    """Base contract of the models that the trainer trains: one pass for all views, h for the rows that count."""
 
     n_users: int
     n_items: int
 
     def forward(self, generator: torch.Generator | None = None) -> Views:
         """Views of all nodes; with a generator as in training, without as in use."""
+        raise NotImplementedError
+
+    def final(self, graph: Tensor, language: Tensor | None) -> Tensor:
+        """h of n nodes from their z^G and z^L, ``(n, d)`` each; scores are inner products of h.
+
+        Apart from :meth:`forward`, so that a step computes it for the rows of
+        its batch only.
+        """
         raise NotImplementedError
 
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:

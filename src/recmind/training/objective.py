@@ -10,6 +10,7 @@ from torch import Tensor
 
 from recmind.config import Config
 from recmind.model.alignment import ViewQueue, symmetric_info_nce
+from recmind.model.propagation import gather_rows
 from recmind.model.recmind import RecMind
 from recmind.model.views import GraphModel, Views
 from recmind.training.losses import bpr, l2, sampled_softmax
@@ -52,13 +53,13 @@ class Objective:
         """Loss of the joint phase for a batch of interactions, int64 ``(b,)`` each."""
         views = self.model(generator)
         settings, n_users = self.config.training, self.model.n_users
-        h_users, h_items = views.final[users], views.final[n_users + items]
+        h_users, h_items = self._final(views, users), self._final(views, items + n_users)
         positive = (h_users * h_items).sum(1) / settings.temperature
         if settings.loss == "softmax":
-            negative, drawn = self._shared_negatives(h_users, views.final[n_users:], items, generator)
+            negative, drawn = self._shared_negatives(h_users, views, items, generator)
             cf = sampled_softmax(positive, negative / settings.temperature)
         else:
-            negative, drawn = self._own_negatives(h_users, views.final[n_users:], users, generator)
+            negative, drawn = self._own_negatives(h_users, views, users, generator)
             cf = bpr(positive, negative / settings.temperature)
         total, alignment = cf, cf.new_zeros(())
         if self.aligned and self.config.alignment.weight:
@@ -66,7 +67,9 @@ class Objective:
             total = total + self.config.alignment.weight * alignment
         if settings.weight_decay and views.regularised is not None:
             free = views.regularised
-            total = total + settings.weight_decay * l2(free[users], free[n_users + items], free[n_users + drawn])
+            total = total + settings.weight_decay * l2(
+                *(gather_rows(free, nodes) for nodes in (users, items + n_users, drawn + n_users))
+            )
         return Loss(total, cf.detach(), alignment.detach())
 
     def warmup(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Loss:
@@ -77,14 +80,14 @@ class Objective:
     def alignment(self, views: Views, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
         """L_align^U + L_align^I over the distinct nodes of the batch, at most ``alignment.batch_size`` a side."""
         settings = self.config.alignment
-        total = views.final.new_zeros(())
+        total = views.graph.new_zeros(())
         for side, codes, offset in (("users", users, 0), ("items", items, self.model.n_users)):
             if settings.sides not in ("both", side):
                 continue
             nodes = _distinct(codes, settings.batch_size, generator) + offset
             queue = self.queues.get(side)
             assert views.language is not None
-            graph, language = views.graph[nodes], views.language[nodes]
+            graph, language = gather_rows(views.graph, nodes), gather_rows(views.language, nodes)
             total = total + symmetric_info_nce(
                 graph,
                 language,
@@ -124,22 +127,28 @@ class Objective:
         self._keys = keys
         return keys
 
+    def _final(self, views: Views, nodes: Tensor) -> Tensor:
+        """h of ``nodes``, ``(n, d)``."""
+        language = None if views.language is None else gather_rows(views.language, nodes)
+        return self.model.final(gather_rows(views.graph, nodes), language)
+
     def _own_negatives(
-        self, h_users: Tensor, h_items: Tensor, users: Tensor, generator: torch.Generator
+        self, h_users: Tensor, views: Views, users: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Scores ``(b, n)`` of each user's own negatives and their codes, the hardest of several draws kept."""
-        settings = self.config.training
+        settings, n_users = self.config.training, self.model.n_users
         n, candidates = settings.n_negatives, settings.hard_candidates
-        drawn = self.sampler.negatives(users, n * candidates, generator)
+        drawn = self.sampler.negatives(users.cpu(), n * candidates, generator).to(users.device)
         if candidates > 1:
             with torch.no_grad():
-                scores = torch.einsum("bd,bnd->bn", h_users, h_items[drawn]).view(-1, n, candidates)
-            best = scores.argmax(2, keepdim=True)
-            drawn = drawn.view(-1, n, candidates).gather(2, best).squeeze(2)
-        return torch.einsum("bd,bnd->bn", h_users, h_items[drawn]), drawn.flatten()
+                h = self._final(views, drawn.flatten() + n_users).view(*drawn.shape, -1)
+                scores = torch.einsum("bd,bnd->bn", h_users, h).view(-1, n, candidates)
+            drawn = drawn.view(-1, n, candidates).gather(2, scores.argmax(2, keepdim=True)).squeeze(2)
+        h = self._final(views, drawn.flatten() + n_users).view(*drawn.shape, -1)
+        return torch.einsum("bd,bnd->bn", h_users, h), drawn.flatten()
 
     def _shared_negatives(
-        self, h_users: Tensor, h_items: Tensor, items: Tensor, generator: torch.Generator
+        self, h_users: Tensor, views: Views, items: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """Scores ``(b, n)`` of negatives that the whole batch shares; a row's own positive is left out.
 
@@ -147,16 +156,32 @@ class Objective:
         loss is the full softmax. Items drawn by popularity are corrected by
         their log probability (Bengio & Senécal 2008).
         """
-        settings = self.config.training
-        if settings.n_negatives >= self.sampler.n_items:
-            drawn = torch.arange(self.sampler.n_items, device=h_items.device)
+        settings, device = self.config.training, items.device
+        whole = settings.n_negatives >= self.sampler.n_items
+        if whole:
+            drawn = torch.arange(self.sampler.n_items, device=device)
         else:
-            drawn = self.sampler.draw((settings.n_negatives,), generator).to(h_items.device)
-        scores = h_users @ h_items[drawn].T
-        if settings.negatives == "popularity" and settings.n_negatives < self.sampler.n_items:
-            log_q = self.sampler.log_probability.to(scores.device)[drawn]
+            drawn = torch.sort(self.sampler.draw((settings.n_negatives,), generator)).values.to(device)
+        scores = h_users @ self._final(views, drawn + self.model.n_users).T
+        if settings.negatives == "popularity" and not whole:
+            log_q = self.sampler.log_probability.to(device)[drawn]
             scores = scores - (log_q - log_q.mean()) * settings.temperature
-        return scores.masked_fill(items[:, None] == drawn[None, :], -torch.inf), drawn
+        rows, columns = _occurrences(items, drawn)
+        return scores.index_put((rows, columns), scores.new_tensor(-torch.inf)), drawn
+
+
+def _occurrences(items: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+    """All (row, column) with ``items[row] == drawn[column]``; ``drawn`` is sorted.
+
+    A look-up per row instead of a comparison of all pairs, which would cost
+    more than the scores themselves.
+    """
+    first = torch.searchsorted(drawn, items)
+    counts = torch.searchsorted(drawn, items, right=True) - first
+    rows = torch.repeat_interleave(torch.arange(len(items), device=items.device), counts)
+    starts = torch.repeat_interleave(torch.cumsum(counts, 0) - counts, counts)
+    columns = torch.arange(len(rows), device=items.device) - starts + first[rows]
+    return rows, columns
 
 
 def _distinct(codes: Tensor, limit: int, generator: torch.Generator) -> Tensor:

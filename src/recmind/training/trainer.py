@@ -108,7 +108,8 @@ class Trainer:
     def scorer(self) -> VectorScorer:
         """The model as it stands, for ranking."""
         with torch.no_grad():
-            final = self.model().final
+            views = self.model()
+            final = self.model.final(views.graph, views.language)
         return VectorScorer(final[: self.model.n_users], final[self.model.n_users :])
 
     def _warmup(self) -> None:

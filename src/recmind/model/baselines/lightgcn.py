@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from recmind.config import ModelConfig
 from recmind.model.graph import BipartiteGraph
@@ -23,4 +23,8 @@ class LightGCN(GraphModel):
     def forward(self, generator: torch.Generator | None = None) -> Views:
         """Views of all nodes."""
         graph = propagate(self.free, self.graph, self.config.layers)
-        return Views(score_space(graph, self.config.score), graph, regularised=self.free)
+        return Views(graph, regularised=self.free)
+
+    def final(self, graph: Tensor, language: Tensor | None) -> Tensor:
+        """h = z^G, ``(n, d)``."""
+        return score_space(graph, self.config.score)

@@ -25,7 +25,11 @@ class TextGraph(GraphModel):
         """Views of all nodes."""
         language = self.language(generator)
         graph = propagate(language, self.graph, self.config.layers)
-        return Views(score_space(graph, self.config.score), graph, language)
+        return Views(graph, language)
+
+    def final(self, graph: Tensor, language: Tensor | None) -> Tensor:
+        """h = z^G, ``(n, d)``."""
+        return score_space(graph, self.config.score)
 
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:
         """h of items without an edge: the share of their text that the mean over layers leaves."""

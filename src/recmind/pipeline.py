@@ -1,0 +1,286 @@
+"""The whole way from a dataset to a run, and what can be done with a run: the rooms in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+
+from recmind.config import Config
+from recmind.data.dataset import Dataset
+from recmind.data.splitting import Split, split_dataset
+from recmind.errors import ConfigError
+from recmind.evaluation.evaluate import Evaluation, HeldOut, evaluate, validation_metrics
+from recmind.evaluation.report import metrics_document
+from recmind.model.baselines.popularity import Popularity
+from recmind.model.graph import build_graph
+from recmind.model.language_view import TextInputs
+from recmind.model.registry import Built, build_model, needs_text
+from recmind.model.scorer import Scorer
+from recmind.model.views import VectorScorer
+from recmind.schema import Files, Tensors
+from recmind.serving.recommender import LeaveOut, Recommender, write_recommendations
+from recmind.training.run_folder import RunFolder
+from recmind.training.trainer import Fitted, Trainer
+
+
+def train_run(
+    dataset: str | Path | Dataset,
+    config: Config,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    show_progress: bool = True,
+) -> dict[str, Any]:
+    """Train the model of ``config`` on a dataset, evaluate it, and write the run folder.
+
+    A finished run with the same settings and data is not trained again.
+
+    Parameters
+    ----------
+    dataset:
+        A dataset or the path of its folder.
+    out:
+        Run folder; made if missing.
+    resume:
+        Go on from the last checkpoint. The result is the same, bit for bit, as
+        that of an undisturbed run.
+    overwrite:
+        Replace the run that is in ``out``.
+
+    Returns
+    -------
+    dict
+        What ``metrics.json`` holds.
+
+    Raises
+    ------
+    DataError, ConfigError, EncoderError, RunError, TrainingError
+        Each says what is wrong and what to do; see :mod:`recmind.errors`.
+    """
+    clock = _Clock()
+    run = RunFolder(out)
+    with clock("load"):
+        loaded = dataset if isinstance(dataset, Dataset) else Dataset.load(dataset)
+        split = split_dataset(loaded, config.split)
+    device = resolve_device(config.device)
+    with run.claimed(), _threads(config.threads):
+        fingerprint = run.begin(config, loaded, resume=resume, overwrite=overwrite)
+        if run.finished:
+            return run.read_json(Files.METRICS)
+        run.write_json(Files.ENVIRONMENT, environment(device))
+        run.write_data(loaded, split)
+        texts = None
+        if needs_text(config.model.name):
+            with clock("encode"):
+                texts = text_inputs(loaded, split, config, run, show_progress=show_progress)
+        with clock("graph"):
+            graph = build_graph(split.train.users, split.train.items, split.n_users, split.n_items).to(device)
+            model = build_model(graph, texts.to(device) if texts else None, config.model, seed=config.seed)
+        scorer, fitted = _train(model, split, config, run, fingerprint, resume, show_progress)
+        clock.seconds["train"] = round(fitted.seconds, 3) if fitted else 0.0
+        run.write_text(Files.HISTORY, "".join(json.dumps(row) + "\n" for row in (fitted.history if fitted else [])))
+        run.write_model(_model_tensors(model, scorer, texts))
+        with clock("evaluate"):
+            results = {
+                part: evaluate(scorer, split, part, config.evaluation, seed=config.seed, show_progress=show_progress)
+                for part in ("valid", "test")
+                if len(split.part(part))
+            }
+        for part, result in results.items():
+            _write_per_user(run, part, result)
+        metrics = metrics_document(
+            dataset=str(loaded.info.get("name", "dataset")),
+            model=config.model.name,
+            recipe=config.recipe,
+            seed=config.seed,
+            split=config.split.kind,
+            best_epoch=fitted.best_epoch if fitted else None,
+            valid=results.get("valid"),
+            test=results.get("test"),
+            seconds=clock.seconds,
+            peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
+        )
+        run.write_json(Files.METRICS, metrics)
+        (run / Files.CHECKPOINT).unlink(missing_ok=True)
+        return metrics
+
+
+def evaluate_run(run: str | Path, split: HeldOut = "test", *, show_progress: bool = True) -> dict[str, Any]:
+    """Rank the catalogue again for a held-out part of a run's data.
+
+    Returns
+    -------
+    dict
+        ``metrics.json`` of the run with this part measured anew.
+    """
+    folder = RunFolder(run)
+    config, recommender = folder.config(), Recommender.load(run)
+    result = evaluate(
+        recommender.scorer, recommender.split, split, config.evaluation, seed=config.seed, show_progress=show_progress
+    )
+    _write_per_user(folder, split, result)
+    document = folder.read_json(Files.METRICS)
+    document[split] = result.metrics
+    document["strata"], document["strata_of"] = result.strata, split
+    document["intervals"] = {**document.get("intervals", {}), split: result.intervals}
+    return document
+
+
+def recommend_run(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    k: int = 40,
+    users: str | Path | list[str] | None = None,
+    new_items: str | Path | pl.DataFrame | None = None,
+    leave_out: LeaveOut = "all",
+    show_progress: bool = True,
+) -> pl.DataFrame:
+    """The k best items for each user of a run, as a table and, with ``out``, as a file.
+
+    See :meth:`recmind.serving.recommender.Recommender.recommend` for the
+    parameters; ``users`` and ``new_items`` may also be files.
+    """
+    recommender = Recommender.load(run)
+    if new_items is not None:
+        recommender.add_items(new_items, show_progress=show_progress)
+    frame = recommender.recommend(users, k=k, leave_out=leave_out, show_progress=show_progress)
+    if out is not None:
+        write_recommendations(frame, out)
+    return frame
+
+
+def text_inputs(
+    dataset: Dataset, split: Split, config: Config, run: RunFolder | None = None, *, show_progress: bool = True
+) -> TextInputs:
+    """What the language model says about the nodes, as the model takes it; the encoder is noted in the run."""
+    from recmind.language.features import language_features
+
+    features = language_features(dataset, split, config.text, config.language, show_progress=show_progress)
+    if run is not None:
+        run.write_json(Files.ENVIRONMENT, {**run.read_json(Files.ENVIRONMENT), "encoder": features.encoder})
+    own_users = config.text.user_view != "items"
+    return TextInputs.from_arrays(
+        features.items,
+        features.items_known,
+        features.users if own_users else None,
+        features.users_known if own_users else None,
+    )
+
+
+def resolve_device(name: str) -> torch.device:
+    """``auto`` as the best device that is there, any other name as that device.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"the device cannot be used: {error}", where="device", got=name, accepted="auto, cpu, cuda"
+        ) from error
+    return device
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What a result depends on beside settings and data."""
+    packages = ("recmind", "torch", "numpy", "polars", "transformers")
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "threads": torch.get_num_threads(),
+        "packages": {name: version(name) for name in packages},
+    }
+
+
+def _train(
+    model: Built, split: Split, config: Config, run: RunFolder, fingerprint: str, resume: bool, show_progress: bool
+) -> tuple[Scorer, Fitted | None]:
+    if isinstance(model, Popularity):
+        return model, None
+
+    def validate(scorer: Scorer) -> float:
+        return validation_metrics(scorer, split, config.evaluation, metric=config.training.metric)
+
+    trainer = Trainer(
+        model,
+        split,
+        config,
+        validate=validate if len(split.valid) else None,
+        checkpoint=run / Files.CHECKPOINT,
+        fingerprint=fingerprint,
+        show_progress=show_progress,
+    )
+    fitted = trainer.fit(resume=resume)
+    return trainer.scorer(), fitted
+
+
+def _model_tensors(model: Built, scorer: Scorer, texts: TextInputs | None) -> dict[str, torch.Tensor]:
+    if isinstance(model, Popularity):
+        users, items = model.vectors()
+        return {Tensors.USERS: users, Tensors.ITEMS: items}
+    assert isinstance(scorer, VectorScorer)
+    tensors = {Tensors.USERS: scorer.users, Tensors.ITEMS: scorer.items}
+    tensors |= {f"{Tensors.PARAMETERS}{name}": value for name, value in model.state_dict().items()}
+    if texts is not None:
+        tensors |= {f"{Tensors.TEXTS}{name}": value for name, value in vars(texts).items() if value is not None}
+    return tensors
+
+
+def _write_per_user(run: RunFolder, part: str, result: Evaluation) -> None:
+    from recmind.files import write_atomic
+
+    write_atomic(run / Files.PER_USER.format(split=part), result.per_user.write_parquet)
+
+
+class _Clock:
+    """Wall seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = round(time.perf_counter() - start, 3)
+
+
+@contextmanager
+def _threads(n: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if n:
+        torch.set_num_threads(n)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown"

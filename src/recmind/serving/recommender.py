@@ -1,0 +1,280 @@
+"""From a run folder to recommendations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from recmind.config import Config
+from recmind.data.dataset import Dataset
+from recmind.data.splitting import Split
+from recmind.errors import ConfigError, DataError
+from recmind.evaluation.ranking import Seen, top_k
+from recmind.files import write_atomic
+from recmind.model.graph import build_graph
+from recmind.model.language_view import TextInputs
+from recmind.model.registry import build_model, needs_text
+from recmind.model.views import GraphModel, VectorScorer
+from recmind.schema import Columns, Files, Tensors
+from recmind.training.run_folder import RunFolder
+
+LeaveOut = Literal["all", "train", "train+valid"]
+"""Which of a user's known interactions are left out of the recommendations."""
+
+_PARTS: dict[str, tuple[str, ...]] = {
+    "all": ("train", "valid", "test"),
+    "train": ("train",),
+    "train+valid": ("train", "valid"),
+}
+
+
+class Recommender:
+    """Recommends from the final vectors h of a run.
+
+    Attributes
+    ----------
+    users, items:
+        Tables of the run, row = code; new items are appended.
+    split:
+        The interactions that the run knows.
+    scorer:
+        ⟨h_u, h_i⟩.
+    """
+
+    def __init__(
+        self, config: Config, users: pl.DataFrame, items: pl.DataFrame, split: Split, tensors: dict[str, Tensor]
+    ) -> None:
+        self.config, self.users, self.items, self.split = config, users, items, split
+        self._tensors = tensors
+        self.scorer = VectorScorer(tensors[Tensors.USERS], tensors[Tensors.ITEMS])
+
+    @classmethod
+    def load(cls, run: str | Path) -> Recommender:
+        """Read a run folder.
+
+        Raises
+        ------
+        RunError
+            If there is no run, it is not finished, or a file is damaged.
+        """
+        folder = RunFolder(run)
+        config = folder.config()
+        tensors = folder.read_model()
+        users, items = folder.read_table(Files.USERS), folder.read_table(Files.ITEMS)
+        split = folder.read_split(users.height, items.height, config.split.kind)
+        return cls(config, users, items, split, tensors)
+
+    def recommend(
+        self,
+        users: str | Path | list[str] | None = None,
+        *,
+        k: int = 40,
+        leave_out: LeaveOut = "all",
+        show_progress: bool = False,
+    ) -> pl.DataFrame:
+        """The k best items of each user.
+
+        Parameters
+        ----------
+        users:
+            Ids, or a file with one id a line or a column ``user_id``. Default:
+            all users.
+        k:
+            Items per user; fewer where the catalogue has fewer left.
+        leave_out:
+            ``all`` leaves out everything that a user is known to have
+            interacted with; ``train`` and ``train+valid`` keep the held-out
+            items in, for scoring by an independent program.
+
+        Returns
+        -------
+        polars.DataFrame
+            ``user_id``, ``item_id``, ``rank`` from 1, ``score``.
+
+        Raises
+        ------
+        DataError
+            If a user is unknown, or k is not positive.
+        """
+        if k < 1:
+            raise DataError("k must be at least 1", where="--k", got=k)
+        codes = self._user_codes(users)
+        parts = [self.split.part(name) for name in _PARTS[leave_out]]
+        seen = Seen.from_parts(self.scorer.n_users, self.scorer.n_items, *parts)
+        block = self.config.evaluation.block_users
+        items, scores = top_k(self.scorer, codes, k, seen, block_users=block, show_progress=show_progress)
+        ranks = np.broadcast_to(np.arange(1, items.shape[1] + 1, dtype=np.int32), items.shape)
+        there = items.ravel() >= 0
+        return pl.DataFrame(
+            {
+                Columns.USER: self.users[Columns.USER].gather(np.repeat(codes, items.shape[1])[there]),
+                Columns.ITEM: self.items[Columns.ITEM].gather(items.ravel()[there]),
+                Columns.RANK: ranks.ravel()[there],
+                Columns.SCORE: scores.ravel()[there],
+            }
+        )
+
+    def similar_items(self, item: str, k: int = 10) -> pl.DataFrame:
+        """The k items whose vectors point most nearly the way of ``item``'s: ``item_id``, ``score`` (cosine)."""
+        vectors = torch.nn.functional.normalize(self.scorer.items, dim=1)
+        code = self._item_code(item)
+        scores = vectors @ vectors[code]
+        scores[code] = -torch.inf
+        return self._best(scores, k, self.items[Columns.ITEM], Columns.ITEM)
+
+    def users_for(self, item: str, k: int = 10) -> pl.DataFrame:
+        """The k users who would rather get ``item`` than anybody else: ``user_id``, ``score``.
+
+        Users who know the item are left out.
+        """
+        code = self._item_code(item)
+        scores = self.scorer.users @ self.scorer.items[code]
+        for name in _PARTS["all"]:
+            part = self.split.part(name)
+            scores[torch.from_numpy(part.users[part.items == code].astype(np.int64))] = -torch.inf
+        return self._best(scores, k, self.users[Columns.USER], Columns.USER)
+
+    def history(self, user: str) -> pl.DataFrame:
+        """The training items of a user, most recent first, with their texts."""
+        code = self._user_codes([user])[0]
+        train = self.split.train
+        return self.items[train.items[train.users == code][::-1].astype(np.int64)]
+
+    def add_items(self, table: str | Path | pl.DataFrame, *, show_progress: bool = False) -> int:
+        """Let items unseen in training enter by their text; those already known are passed over.
+
+        Parameters
+        ----------
+        table:
+            ``item_id`` and text fields as in ``items.parquet``; a Parquet, CSV
+            or JSON lines file or a frame.
+
+        Returns
+        -------
+        int
+            How many items were new.
+
+        Raises
+        ------
+        DataError
+            If the table cannot be read or has no ``item_id``.
+        ConfigError
+            If the run's model reads no texts.
+        """
+        if not needs_text(self.config.model.name):
+            raise ConfigError(
+                f"the model {self.config.model.name!r} reads no texts and cannot place new items",
+                where="--new-items",
+                hint="train recmind or text",
+            )
+        from recmind.language.features import encode_items
+
+        frame = read_table(table) if not isinstance(table, pl.DataFrame) else table
+        # The dataset's own checks of an item table: ids there, not null, not repeated.
+        known = pl.DataFrame({Columns.USER: ["-"], Columns.ITEM: self.items[Columns.ITEM].head(1)})
+        checked = Dataset.from_frames(known, frame).items
+        new = checked.join(self.items, on=Columns.ITEM, how="anti")
+        if new.height:
+            vectors, has_text = encode_items(new, self.config.text, self.config.language, show_progress=show_progress)
+            with torch.no_grad():
+                h = self._model().new_items(torch.from_numpy(vectors), torch.from_numpy(has_text))
+            self.items = pl.concat([self.items, new], how="diagonal_relaxed")
+            self.scorer = VectorScorer(self.scorer.users, torch.cat([self.scorer.items, h]))
+        return new.height
+
+    def _model(self) -> GraphModel:
+        """The trained model, rebuilt from the run alone."""
+        split, tensors = self.split, self._tensors
+        graph = build_graph(split.train.users, split.train.items, split.n_users, split.n_items)
+        texts = TextInputs(**_below(tensors, Tensors.TEXTS))
+        model = build_model(graph, texts, self.config.model, seed=self.config.seed)
+        assert isinstance(model, GraphModel)
+        model.load_state_dict(_below(tensors, Tensors.PARAMETERS))
+        return model
+
+    def _user_codes(self, users: str | Path | list[str] | None) -> np.ndarray:
+        if users is None:
+            return np.arange(self.users.height)
+        ids = read_ids(users) if isinstance(users, str | Path) else [str(user) for user in users]
+        return _codes(ids, self.users[Columns.USER], "user")
+
+    def _item_code(self, item: str) -> int:
+        return int(_codes([item], self.items[Columns.ITEM], "item")[0])
+
+    def _best(self, scores: Tensor, k: int, ids: pl.Series, name: str) -> pl.DataFrame:
+        best = scores.topk(min(k, len(scores)))
+        found = pl.DataFrame({name: ids.gather(best.indices.numpy()), Columns.SCORE: best.values.numpy()})
+        return found.filter(pl.col(Columns.SCORE).is_finite())
+
+
+def read_table(path: str | Path) -> pl.DataFrame:
+    """A Parquet, CSV or JSON lines file, by its suffix.
+
+    Raises
+    ------
+    DataError
+        If it is missing, of another kind or damaged.
+    """
+    file = Path(path)
+    readers = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".json": pl.read_ndjson}
+    if not file.is_file():
+        raise DataError("there is no such file", where=file)
+    if file.suffix not in readers:
+        raise DataError("the kind of file is unknown", where=file, got=file.suffix, accepted=readers)
+    try:
+        return readers[file.suffix](file)
+    except Exception as error:  # polars has no common base class for damaged files
+        raise DataError(f"the file cannot be read: {error}", where=file) from error
+
+
+def read_ids(path: str | Path) -> list[str]:
+    """User ids from a table with a column ``user_id``, or from a text file with one id a line."""
+    file = Path(path)
+    if file.suffix in (".parquet", ".csv", ".jsonl", ".json"):
+        table = read_table(file)
+        if Columns.USER not in table.columns:
+            raise DataError(f"the column {Columns.USER!r} is missing", where=file, got=table.columns)
+        return table[Columns.USER].cast(pl.String).to_list()
+    if not file.is_file():
+        raise DataError("there is no such file", where=file)
+    return [line.strip() for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+
+
+def write_recommendations(frame: pl.DataFrame, path: str | Path) -> None:
+    """Write a table as Parquet, CSV or JSON lines, by the suffix; whole or not at all.
+
+    Raises
+    ------
+    DataError
+        If the suffix is unknown.
+    """
+    target = Path(path)
+    writers = {".parquet": frame.write_parquet, ".csv": frame.write_csv, ".jsonl": frame.write_ndjson}
+    if target.suffix not in writers:
+        raise DataError("the kind of file is unknown", where="--out", got=target.name, accepted=writers)
+    write_atomic(target, writers[target.suffix])
+
+
+def _codes(ids: list[str], known: pl.Series, what: str) -> np.ndarray:
+    lookup = pl.DataFrame({"id": known, "code": np.arange(len(known), dtype=np.int64)})
+    found = pl.DataFrame({"id": pl.Series(ids, dtype=pl.String)}).join(
+        lookup, on="id", how="left", maintain_order="left"
+    )
+    missing = found.filter(pl.col("code").is_null())["id"]
+    if len(missing):
+        raise DataError(
+            f"{len(missing)} of {len(ids)} {what}s are not in the run",
+            where=what,
+            got=missing.head(5).to_list(),
+            accepted=f"the {what}_id of the dataset that was trained on, such as {known.head(3).to_list()}",
+        )
+    return found["code"].to_numpy()
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,247 @@
+"""The run folder: everything about one training run, readable without the dataset it came from.
+
+``config.toml`` (resolved settings), ``environment.json``, ``state.json``,
+``history.jsonl``, ``metrics.json`` (written last: a run that has it is
+finished), ``checkpoint.safetensors``, ``model.safetensors``, and the ids,
+texts and interactions that the model was trained on.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import tomli_w
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from recmind.config import Config, validate_config
+from recmind.data.dataset import Dataset
+from recmind.data.splitting import Part, Split
+from recmind.errors import RunError
+from recmind.files import write_atomic
+from recmind.schema import SCHEMA_VERSION, Columns, Files
+
+_OWN = (
+    Files.CONFIG,
+    Files.ENVIRONMENT,
+    Files.METRICS,
+    Files.HISTORY,
+    Files.STATE,
+    Files.CHECKPOINT,
+    Files.MODEL,
+    Files.SPLIT,
+    Files.ITEMS,
+    Files.USERS,
+    *(Files.PER_USER.format(split=part) for part in ("valid", "test")),
+)
+# Settings that say where and how fast, not what is computed.
+_IRRELEVANT = ("training.checkpoint_seconds", "language.cache_dir", "evaluation.block_users")
+
+
+class RunFolder:
+    """A run folder by path; methods read or write one thing each, whole or not at all."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run was trained and evaluated to the end."""
+        return (self / Files.METRICS).exists()
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the folder for this process; a second trainer is refused."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self / ".lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise RunError("another process is training in this folder", where=self.path) from error
+            yield
+
+    def begin(self, config: Config, dataset: Dataset, *, resume: bool, overwrite: bool) -> str:
+        """Make the folder ready for training and return the run's fingerprint.
+
+        Raises
+        ------
+        RunError
+            If the folder holds something else, or a run with other settings or
+            data, and ``overwrite`` is not set.
+        """
+        fingerprint = run_fingerprint(config, dataset.hash)
+        state = self._read_state()
+        if state is None:
+            foreign = [entry.name for entry in self.path.iterdir() if entry.name not in (*_OWN, ".lock")]
+            if foreign:
+                raise RunError(
+                    "the folder is not empty and is no run folder",
+                    where=self.path,
+                    got=sorted(foreign)[:5],
+                    hint="choose another --out",
+                )
+        elif state["fingerprint"] != fingerprint and not overwrite:
+            raise RunError(
+                "the folder holds a run with other settings or other data",
+                where=self.path,
+                got=self._differences(config, dataset, state),
+                hint="choose another --out, repeat the run's own settings, or train with --overwrite",
+            )
+        elif not (resume or overwrite or self.finished):
+            raise RunError(
+                "the folder holds an unfinished run",
+                where=self.path,
+                hint="go on with --resume, or start again with --overwrite",
+            )
+        if overwrite:
+            self._clear()
+        started = {"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint, "dataset_hash": dataset.hash}
+        if self._read_state() is None:
+            self.write_text(Files.CONFIG, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
+            self.write_json(Files.STATE, started)
+        return fingerprint
+
+    def config(self) -> Config:
+        """The resolved settings of the run."""
+        path = self / Files.CONFIG
+        if not path.exists():
+            raise RunError(
+                "there is no run in this folder",
+                where=self.path,
+                got=sorted(e.name for e in self.path.iterdir())[:8] if self.path.is_dir() else "no such folder",
+                hint="make one with `recmind train`",
+            )
+        try:
+            return validate_config(tomllib.loads(path.read_text(encoding="utf-8")), where=path)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise RunError(f"the file cannot be read: {error}", where=path) from error
+
+    def write_data(self, dataset: Dataset, split: Split) -> None:
+        """Write ids, texts and the interactions of every part."""
+        write_atomic(self / Files.USERS, dataset.users.select(Columns.USER).write_parquet)
+        write_atomic(self / Files.ITEMS, dataset.items.write_parquet)
+        parts = [
+            pl.DataFrame(
+                {Columns.PART: [name] * len(part), Columns.USER_CODE: part.users, Columns.ITEM_CODE: part.items}
+            )
+            for name, part in (("train", split.train), ("valid", split.valid), ("test", split.test))
+        ]
+        write_atomic(self / Files.SPLIT, pl.concat(parts).write_parquet)
+
+    def read_table(self, name: str) -> pl.DataFrame:
+        """One of the run's tables.
+
+        Raises
+        ------
+        RunError
+            If it is missing or damaged.
+        """
+        try:
+            return pl.read_parquet(self / name)
+        except Exception as error:  # polars has no common base class for damaged files
+            raise RunError(f"the file cannot be read: {error}", where=self / name, hint=_TRAIN_AGAIN) from error
+
+    def read_split(self, n_users: int, n_items: int, kind: str) -> Split:
+        """The split that the run was trained on."""
+        table = self.read_table(Files.SPLIT)
+        parts = []
+        for name in ("train", "valid", "test"):
+            rows = table.filter(pl.col(Columns.PART) == name)
+            users, items = rows[Columns.USER_CODE].to_numpy(), rows[Columns.ITEM_CODE].to_numpy()
+            parts.append(Part(users, items, np.arange(len(users))))
+        return Split(kind, n_users, n_items, *parts)
+
+    def write_model(self, tensors: Mapping[str, Tensor]) -> None:
+        """Write ``model.safetensors``."""
+        owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+        write_atomic(self / Files.MODEL, lambda path: save_file(owned, path))
+
+    def read_model(self) -> dict[str, Tensor]:
+        """Tensors of ``model.safetensors``.
+
+        Raises
+        ------
+        RunError
+            If training has not come that far, or the file is damaged.
+        """
+        path = self / Files.MODEL
+        if not path.exists():
+            raise RunError(
+                "the run holds no model yet", where=self.path, hint="finish it with `recmind train --resume`"
+            )
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise RunError(f"the model cannot be read: {error}", where=path, hint=_TRAIN_AGAIN) from error
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a JSON file."""
+        self.write_text(name, json.dumps(content, indent=2) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """Read a JSON file.
+
+        Raises
+        ------
+        RunError
+            If it is missing or damaged.
+        """
+        try:
+            return json.loads((self / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunError(f"the file cannot be read: {error}", where=self / name, hint=_TRAIN_AGAIN) from error
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file."""
+        write_atomic(self / name, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def _read_state(self) -> dict[str, Any] | None:
+        return self.read_json(Files.STATE) if (self / Files.STATE).exists() else None
+
+    def _clear(self) -> None:
+        # The mark of a run goes last, so that a crash in between leaves a folder that is still known as a run.
+        for name in (*(n for n in _OWN if n != Files.STATE), Files.STATE):
+            (self / name).unlink(missing_ok=True)
+
+    def _differences(self, config: Config, dataset: Dataset, state: Mapping[str, Any]) -> list[str]:
+        mine, theirs = _flat(config), _flat(self.config())
+        differing = [
+            f"{key}: {theirs.get(key)!r} there, {mine.get(key)!r} now" for key in mine if mine[key] != theirs.get(key)
+        ]
+        return [*differing, *(["other data"] if state["dataset_hash"] != dataset.hash else [])]
+
+
+_TRAIN_AGAIN = "train again with --overwrite"
+
+
+def run_fingerprint(config: Config, dataset_hash: str) -> str:
+    """Digest of all settings and data that the result depends on."""
+    relevant = {key: value for key, value in _flat(config).items() if key not in _IRRELEVANT}
+    return hashlib.sha256(json.dumps([relevant, dataset_hash], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _flat(config: Config) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+
+    def walk(tree: Mapping[str, Any], prefix: str) -> None:
+        for key, value in tree.items():
+            if isinstance(value, Mapping) and f"{prefix}{key}" != "text.field_tokens":
+                walk(value, f"{prefix}{key}.")
+            else:
+                flat[f"{prefix}{key}"] = value
+
+    walk(config.model_dump(mode="json"), "")
+    return flat
