@@ -64,7 +64,7 @@ class Format:
     time:
         Unit of numeric times. ``auto`` tells seconds from finer units by their size.
     by_name:
-        The file's name alone tells its kind, because its lines have neither header nor keys.
+        A usual name tells the kind, whatever the first line: there are neither header nor keys, or any may be.
     """
 
     what: str

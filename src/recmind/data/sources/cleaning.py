@@ -17,9 +17,9 @@ _TAGS = (
     "object|ol|option|p|param|pre|s|section|select|small|source|span|strike|strong|sub|sup|svg|table|tbody|td|"
     "textarea|tfoot|th|thead|tr|tt|u|ul|video"
 )
-# Only names of real tags count, so that "a < b" and "<grin>" stay.
+# Only real tags count, bare or with attributes, so that "a<b but c>d" and "<grin>" stay.
 _BLOCKS = r"(?is)<(?:script\b.*?(?:</script\s*>|$)|style\b.*?(?:</style\s*>|$)|!--.*?(?:-->|$)|!doctype[^>]*>)"
-_TAG = rf"(?i)</?(?:{_TAGS})(?:\s[^<>]*)?/?>"
+_TAG = rf"(?i)</?(?:{_TAGS})(?:\s[^<>]*=[^<>]*)?\s*/?>"
 _OPEN_TAG = rf"(?i)<(?:{_TAGS})\s+[a-z-]+\s*=[^<>]*$"
 """A tag that is cut off before its end, as in the titles of the 2018 Amazon metadata."""
 _TAIL_OF_TAG = r'^[^<>]*"\s*/?>'
@@ -101,6 +101,8 @@ def parse_json(text: str) -> Any:
 def prose(texts: pl.Series) -> pl.Series:
     """:func:`join_prose` of a column, by polars where every value is a plain list of texts."""
     column = pl.col(texts.name)
+    if texts.str.contains(r"^\[\s*[^\s\"\]]|[,\[]\s*[\[{]").any():
+        return map_distinct(texts, join_prose)
     try:
         frame = texts.to_frame().select(pl.when(column.str.starts_with("[")).then(column))
         lists = frame.to_series().str.json_decode(pl.List(pl.String))

@@ -93,7 +93,8 @@ def _named_like(path: Path, formats: Iterable[Format]) -> Format | None:
 
 def _the_file(path: Path, formats: Sequence[Format], source: Source) -> Input:
     check_file(path)
-    known = _recognised(path, formats) or _named_like(path, formats)
+    by_name = _named_like(path, formats)
+    known = by_name if by_name is not None and by_name.by_name else _recognised(path, formats) or by_name
     if known is None:
         raise DataError(
             f"the file is none that the source {source.name!r} reads",

@@ -148,6 +148,7 @@ def _formats(columns: Mapping[str, str]) -> tuple[Format, ...]:
             recognise=partial(recognise, role),
             read=partial(_read, role=role, mapping=mapping),
             convert=lambda frame: frame,
+            by_name=True,
         )
         for role in ROLES
         if IDS[role]

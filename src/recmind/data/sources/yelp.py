@@ -104,7 +104,7 @@ def _formats(columns: Mapping[str, str]) -> tuple[Format, ...]:
             "users",
             "users",
             ("*user.json", "user*.json"),
-            has_keys("user_id", without=("business_id",)),
+            has_keys("user_id", "yelping_since"),
             json_lines(("user_id", "yelping_since", "elite")),
             _convert_user,
         ),

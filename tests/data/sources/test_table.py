@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recmind.errors import DataError
+
+EVENTS = pl.DataFrame(
+    {
+        "customer": [1, 2, 2],
+        "sku": ["a", "a", "b"],
+        "when": [dt.datetime(2020, 1, 1), dt.datetime(2020, 1, 2), dt.datetime(2020, 1, 3)],
+        "stars": [5, 4, 3],
+        "comment": ["good", None, 'multi\nline, with "quotes"'],
+    }
+)
+EXPECTED = [
+    ("1", "a", 1577836800, 5.0, "good"),
+    ("2", "a", 1577923200, 4.0, None),
+    ("2", "b", 1578009600, 3.0, 'multi line, with "quotes"'),
+]
+COLUMNS = {"user": "customer", "item": "sku", "timestamp": "when"}
+
+
+@pytest.mark.parametrize("ending", ["parquet", "csv", "tsv", "jsonl", "csv.gz", "jsonl.gz"])
+def test_the_same_table_in_every_format(tmp_path: Path, read, ending: str) -> None:
+    plain = tmp_path / f"interactions.{ending.removesuffix('.gz')}"
+    writers = {
+        "parquet": EVENTS.write_parquet,
+        "csv": EVENTS.write_csv,
+        "tsv": lambda p: EVENTS.write_csv(p, separator="\t"),
+        "jsonl": EVENTS.write_ndjson,
+    }
+    writers[ending.removesuffix(".gz")](plain)
+    if ending.endswith(".gz"):
+        (tmp_path / plain.name).with_suffix(plain.suffix + ".gz").write_bytes(gzip.compress(plain.read_bytes()))
+        plain.unlink()
+    tables, problems = read("table", tmp_path, **COLUMNS)
+    assert (tables["interactions"].rows(), problems.total) == (EXPECTED, 0)
+
+
+def test_usual_names_are_guessed_and_other_item_columns_kept(tmp_path: Path, read) -> None:
+    (tmp_path / "interactions.csv").write_text("CustomerID,Product ID,score,date\nu,p,4,2020-01-01\n")
+    items = [{"product_id": "p", "name": "Pan", "genres": ["A", "B"], "price": "9.99", "colour": "red", "kg": 2}]
+    (tmp_path / "items.jsonl").write_text("\n".join(json.dumps(item) for item in items))
+    tables, problems = read("table", tmp_path)
+    assert problems.total == 0
+    assert tables["interactions"].rows() == [("u", "p", 1577836800, 4.0)]
+    assert tables["items"].to_dicts() == [
+        {"item_id": "p", "title": "Pan", "categories": "A > B", "price": 9.99, "colour": "red", "kg": "2"}
+    ]
+
+
+def test_parquet_lists_become_text_and_numbers_stay(tmp_path: Path, read) -> None:
+    pl.DataFrame({"user": ["u"], "item": [7]}).write_parquet(tmp_path / "interactions.parquet")
+    items = pl.DataFrame({"item": [7], "categories": [["A", "B"]], "year": [1999], "details": [{"k": "v"}]})
+    items.write_parquet(tmp_path / "items.parquet")
+    tables, _ = read("table", tmp_path)
+    assert tables["items"].to_dicts() == [{"item_id": "7", "categories": "A > B", "attributes": "k: v", "year": 1999}]
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [
+        ("1577836800", 1577836800),
+        ("1577836800123", 1577836800),
+        ("1577836800123456", 1577836800),
+        ("2020-01-01", 1577836800),
+        ("2020-01-01T00:00:01Z", 1577836801),
+        ("2020-01-01 00:00:01.5", 1577836801),
+        ("2020-01-01T02:00:00+02:00", 1577836800),
+    ],
+)
+def test_times_of_all_kinds(tmp_path: Path, read, time: str, seconds: int) -> None:
+    path = tmp_path / "interactions.csv"
+    path.write_text(f"user,item,timestamp\nu,a,{time}\nu,b,{time}\n")
+    assert read("table", path)[0]["interactions"]["timestamp"].to_list() == [seconds, seconds]
+
+
+def test_lines_with_a_wrong_number_of_fields(tmp_path: Path, read) -> None:
+    path = tmp_path / "interactions.csv"
+    path.write_text('user,item,review\nu1,a,"two\nlines"\nu2,b\n\nu3,c,x,y\n,d,z\nu5,e,"ok"\nu6')
+    tables, problems = read("table", path)
+    assert tables["interactions"]["user_id"].to_list() == ["u1", "u5"]
+    places = {kind: found["examples"][0].split(": ")[0] for kind, found in problems.as_dict().items()}
+    assert places == {
+        "the line has too few fields": f"{path}:4",
+        "the line has too many fields": f"{path}:6",
+        "the row has no user_id": f"{path}:7",
+    }
+    assert problems.as_dict()["the line has too few fields"]["examples"][1].startswith(f"{path}:9")
+
+
+def test_a_mapped_column_that_is_not_there(tmp_path: Path, read) -> None:
+    path = tmp_path / "interactions.csv"
+    path.write_text("user,item\nu,i\n")
+    with pytest.raises(DataError, match=r"(?s)'purchaser', named for 'user_id', is not in the table.*'user', 'item'"):
+        read("table", path, user="purchaser")
+
+
+def test_no_item_column(tmp_path: Path, read) -> None:
+    path = tmp_path / "interactions.csv"
+    path.write_text("user,thing\nu,i\n")
+    with pytest.raises(DataError, match=r"(?s)no column holds the item_id.*--columns item=YOUR_COLUMN"):
+        read("table", path)
+
+
+def test_an_unknown_key_in_the_mapping(tmp_path: Path, read) -> None:
+    path = tmp_path / "interactions.csv"
+    path.write_text("user,item\nu,i\n")
+    with pytest.raises(DataError, match=r"(?s)does not know.*'colour'"):
+        read("table", path, colour="x")
+
+
+def test_a_damaged_parquet_file(tmp_path: Path, read) -> None:
+    path = tmp_path / "interactions.parquet"
+    path.write_bytes(b"PAR1nonsense")
+    with pytest.raises(DataError, match="cannot be read as Parquet"):
+        read("table", path)
+
+
+def test_a_header_without_rows_and_a_repeated_name(tmp_path: Path, read) -> None:
+    path = tmp_path / "interactions.csv"
+    path.write_text("user,item\n")
+    assert read("table", path)[0]["interactions"].height == 0
+    path.write_text("user,item,user\nu,i,v\n")
+    with pytest.raises(DataError, match="column names occur more than once"):
+        read("table", path)
