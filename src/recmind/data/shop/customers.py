@@ -1,4 +1,4 @@
-"""Customers: their tastes, and what they buy."""
+"""What customers buy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recmind.data.shop.settings import ShopConfig
-from recmind.data.shop.world import BRAND_DIM, DAY, END, World
+from recmind.data.shop.tastes import Tastes, draw_tastes, hidden_utility, utility_scales, visible_utility
+from recmind.data.shop.world import DAY, END, World
 
 CHUNK = 8192
 """Customers simulated at once: bounds the memory, whatever the size of the shop."""
@@ -16,83 +17,20 @@ _MONTH = 365 * DAY / 12
 
 
 @dataclass(frozen=True)
-class Tastes:
-    """Tastes of m customers.
+class Purchases:
+    """Purchases of some customers, sorted by customer and time, all ``(n,)``.
 
-    Attributes
-    ----------
-    kind:
-        How often each kind of product is looked for, ``(m, n_kinds)``, rows sum to 1.
-    theme, purpose, facet:
-        What is liked of what texts tell, ``(m, number of concepts)``.
-    brand, price_level:
-        ``(m, BRAND_DIM)`` and ``(m,)``.
-    look:
-        The hidden taste, ``(m, LOOK_DIM)``.
+    ``satisfaction`` is v + w of what was bought, 0 for an average product;
+    ``likes_theme`` says whether the customer cares for the theme of the product,
+    ``favourite_theme`` which theme the customer likes best.
     """
 
-    kind: np.ndarray
-    theme: np.ndarray
-    purpose: np.ndarray
-    facet: np.ndarray
-    brand: np.ndarray
-    price_level: np.ndarray
-    look: np.ndarray
-
-
-def draw_tastes(world: World, n: int, rng: np.random.Generator) -> Tastes:
-    """Tastes of ``n`` customers."""
-    lexicon = world.lexicon
-    departments = rng.gamma(0.35, size=(n, len(lexicon.departments))) + 1e-4
-    kind = departments[:, lexicon.kind_department] * rng.gamma(0.6, size=(n, len(lexicon.kinds)))
-    kind = kind * (np.bincount(world.kind, world.exposure, minlength=len(lexicon.kinds)) > 0) + 1e-12
-    theme = 0.4 * rng.standard_normal((n, len(lexicon.themes)))
-    theme[np.arange(n), rng.integers(len(lexicon.themes), size=n)] += 2.0
-    theme[np.arange(n), rng.integers(len(lexicon.themes), size=n)] += 1.2
-    circles = len(world.look_centres)
-    look = (
-        world.look_centres[rng.integers(circles, size=n)]
-        + 0.5 * world.look_centres[rng.integers(circles, size=n)]
-        + 0.2 * rng.standard_normal((n, world.look.shape[1]))
-    )
-    return Tastes(
-        kind=kind / kind.sum(1, keepdims=True),
-        theme=theme,
-        purpose=rng.standard_normal((n, int(lexicon.n_purposes.sum()))),
-        facet=rng.standard_normal((n, int(lexicon.n_facets.sum()))),
-        brand=rng.standard_normal((n, BRAND_DIM)),
-        price_level=0.8 * rng.standard_normal(n),
-        look=look,
-    )
-
-
-def visible_utility(world: World, tastes: Tastes, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """v(u, i), what the text of a product tells a customer, before scaling.
-
-    ``users`` and ``items`` broadcast against each other; so does the result.
-    """
-    brand = np.einsum("...d,...d->...", tastes.brand[users], world.brand_vectors[world.brand[items]])
-    return (
-        1.4 * tastes.theme[users, world.theme[items]]
-        + 0.6 * tastes.purpose[users, world.purpose[items]]
-        + 0.5 * tastes.facet[users, world.facet[items]]
-        + 0.4 * brand
-        - 0.4 * np.abs(tastes.price_level[users] - world.price_level[items])
-    )
-
-
-def hidden_utility(world: World, tastes: Tastes, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """w(u, i), how a customer likes the look of a product, before scaling."""
-    return np.einsum("...d,...d->...", tastes.look[users], world.look[items])
-
-
-def utility_scales(world: World, seed: int, n: int = 2000) -> tuple[float, float, float]:
-    """Mean of v and standard deviations of v and w over random pairs of customers and products."""
-    rng = np.random.default_rng([seed, 2])
-    tastes = draw_tastes(world, n, rng)
-    users, items = np.arange(n)[:, None], rng.integers(world.n_items, size=(n, 20))
-    visible = visible_utility(world, tastes, users, items)
-    return float(visible.mean()), float(visible.std()), float(hidden_utility(world, tastes, users, items).std())
+    users: np.ndarray
+    items: np.ndarray
+    times: np.ndarray
+    satisfaction: np.ndarray
+    likes_theme: np.ndarray
+    favourite_theme: np.ndarray
 
 
 def activity(config: ShopConfig) -> np.ndarray:
@@ -107,76 +45,81 @@ def activity(config: ShopConfig) -> np.ndarray:
     return counts
 
 
-class Shelves:
-    """Products by kind, to draw what a customer sees: well-known ones and new arrivals."""
+class Market:
+    """The products on their shelves, and how customers choose among them."""
 
-    def __init__(self, world: World, n_kinds: int) -> None:
+    def __init__(self, config: ShopConfig, world: World) -> None:
+        self.config, self.world = config, world
+        self.scales = utility_scales(world, config.seed)
         sold = np.flatnonzero(world.exposure > 0)
-        self.span = float(END)
-        by_kind = sold[np.lexsort((sold, world.kind[sold]))]
-        self.by_kind, self.cumulative = by_kind, np.cumsum(world.exposure[by_kind])
-        ends = np.searchsorted(world.kind[by_kind], np.arange(n_kinds), side="right")
-        self.totals = np.concatenate([[0.0], self.cumulative])[ends]
-        self.by_arrival = sold[np.lexsort((sold, world.added[sold], world.kind[sold]))]
-        self.arrival_keys = world.kind[self.by_arrival] * self.span + world.added[self.by_arrival]
-        self.first = np.concatenate([[0], ends[:-1]])
+        # Products by kind: drawing by exposure within a kind is a search in one cumulative sum.
+        self._by_kind = sold[np.lexsort((sold, world.kind[sold]))]
+        self._cumulative = np.cumsum(world.exposure[self._by_kind])
+        ends = np.searchsorted(world.kind[self._by_kind], np.arange(len(world.lexicon.kinds)), side="right")
+        self._first = np.concatenate([[0], ends[:-1]])
+        self._low, self._high = (np.concatenate([[0.0], self._cumulative])[at] for at in (self._first, ends))
+        # Products by kind and then by arrival: what came last before t is one search away as well.
+        self._by_arrival = sold[np.lexsort((sold, world.added[sold], world.kind[sold]))]
+        self._arrival_keys = world.kind[self._by_arrival] * float(END) + world.added[self._by_arrival]
 
     def popular(self, kind: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
         """``(len(kind), n)`` products of ``kind``, drawn by exposure, whether they are there yet or not."""
-        low = np.concatenate([[0.0], self.totals])[kind][:, None]
-        mark = low + (self.totals[kind][:, None] - low) * rng.random((len(kind), n))
-        return self.by_kind[np.minimum(np.searchsorted(self.cumulative, mark, side="right"), len(self.by_kind) - 1)]
+        low, high = self._low[kind][:, None], self._high[kind][:, None]
+        mark = low + (high - low) * rng.random((len(kind), n))
+        place = np.searchsorted(self._cumulative, mark, side="right")
+        return self._by_kind[np.minimum(place, len(self._by_kind) - 1)]
 
     def arrivals(self, kind: np.ndarray, times: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
         """``(len(kind), n)`` of the products of ``kind`` that came last before ``times``."""
-        place = np.searchsorted(self.arrival_keys, kind * self.span + times, side="right") - 1
-        back = np.minimum(rng.integers(2 * n, size=(len(kind), n)), np.maximum(place - self.first[kind], 0)[:, None])
-        return self.by_arrival[np.clip(place[:, None] - back, 0, len(self.by_arrival) - 1)]
+        place = np.searchsorted(self._arrival_keys, kind * float(END) + times, side="right") - 1
+        back = np.minimum(rng.integers(2 * n, size=(len(kind), n)), np.maximum(place - self._first[kind], 0)[:, None])
+        return self._by_arrival[np.maximum(place[:, None] - back, 0)]
 
+    def utilities(self, tastes: Tastes, users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """v and w of ``items`` for ``users``, scaled to unit variance over all pairs."""
+        mean, visible_std, hidden_std = self.scales
+        visible = (visible_utility(self.world, tastes, users, items) - mean) / visible_std
+        return visible, hidden_utility(self.world, tastes, users, items) / hidden_std
 
-@dataclass(frozen=True)
-class Purchases:
-    """Purchases of some customers, sorted by customer and time, all ``(n,)``.
+    def choose(
+        self, tastes: Tastes, users: np.ndarray, kind: np.ndarray, times: np.ndarray, rng: np.random.Generator
+    ) -> np.ndarray:
+        """The product of the greatest utility among those seen, ``(n,)``; -1 where none was in the shop yet."""
+        config, world = self.config, self.world
+        n_arrivals = max(1, config.candidates // 4)
+        popular = self.popular(kind, config.candidates - n_arrivals, rng)
+        seen = np.hstack([popular, self.arrivals(kind, times, n_arrivals, rng)])  # (n, candidates)
+        visible, hidden = self.utilities(tastes, users[:, None], seen)
+        utility = config.visible_taste * visible + config.hidden_taste * hidden + rng.gumbel(size=seen.shape)
+        there = (world.added[seen] <= times[:, None]) & (world.kind[seen] == kind[:, None])
+        best = np.where(there, utility, -np.inf).argmax(1)
+        rows = np.arange(len(seen))
+        return np.where(there[rows, best], seen[rows, best], -1)
 
-    ``satisfaction`` is the utility of what was bought, about 0 for an average product.
-    """
-
-    users: np.ndarray
-    items: np.ndarray
-    times: np.ndarray
-    satisfaction: np.ndarray
-    likes_theme: np.ndarray
-    favourite_theme: np.ndarray
-
-
-def simulate(config: ShopConfig, world: World, counts: np.ndarray, first_user: int) -> Purchases:
-    """Purchases of the customers ``first_user ... first_user + len(counts) - 1``."""
-    rng = np.random.default_rng([config.seed, 4, first_user])
-    tastes = draw_tastes(world, len(counts), rng)
-    users = np.repeat(np.arange(len(counts)), counts)
-    times = _times(config, users, rng)
-    shelves = Shelves(world, len(world.lexicon.kinds))
-    scales = utility_scales(world, config.seed)
-    items = np.full(len(users), -1, dtype=np.int64)
-    for _ in range(_ROUNDS):
-        open_slots = np.flatnonzero(items < 0)
-        if not len(open_slots):
-            break
-        kind = _kinds(config, world, tastes, users[open_slots], times[open_slots], rng)
-        items[open_slots] = _choose(
-            config, world, tastes, shelves, scales, users[open_slots], kind, times[open_slots], rng
+    def simulate(self, counts: np.ndarray, first_user: int) -> Purchases:
+        """Purchases of the customers ``first_user ... first_user + len(counts) - 1``, ``counts`` of each."""
+        rng = np.random.default_rng([self.config.seed, 4, first_user])
+        tastes = draw_tastes(self.world, len(counts), rng)
+        users = np.repeat(np.arange(len(counts)), counts)
+        times = _times(self.config, users, rng)
+        items = np.full(len(users), -1, dtype=np.int64)
+        for _ in range(_ROUNDS):
+            still = np.flatnonzero(items < 0)
+            if not len(still):
+                break
+            kind = _kinds(self.config, self.world, tastes, users[still], times[still], rng)
+            items[still] = self.choose(tastes, users[still], kind, times[still], rng)
+            _drop_repeats(users, items, self.world.n_items)
+        _fill_rest(self.world, users, items, rng)
+        visible, hidden = self.utilities(tastes, users, items)
+        return Purchases(
+            users=users + first_user,
+            items=items,
+            times=times,
+            satisfaction=visible + hidden,
+            likes_theme=tastes.theme[users, self.world.theme[items]] > 0.6,
+            favourite_theme=tastes.theme.argmax(1)[users],
         )
-        _drop_repeats(users, items, world.n_items)
-    _fill_rest(world, users, items, rng)
-    visible, hidden = _scaled(world, tastes, scales, users, items)
-    return Purchases(
-        users=users + first_user,
-        items=items,
-        times=times,
-        satisfaction=visible + hidden,
-        likes_theme=tastes.theme[users, world.theme[items]] > 0.6,
-        favourite_theme=tastes.theme.argmax(1)[users],
-    )
 
 
 def _times(config: ShopConfig, users: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -197,42 +140,6 @@ def _kinds(
     cumulative = np.cumsum(tastes.kind[users] * season.T[month], axis=1)  # (n, n_kinds)
     mark = rng.random(len(users))[:, None] * cumulative[:, -1:]
     return (cumulative <= mark).sum(1).clip(max=len(lexicon.kinds) - 1)
-
-
-def _scaled(
-    world: World, tastes: Tastes, scales: tuple[float, float, float], users: np.ndarray, items: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    mean, visible_std, hidden_std = scales
-    visible = (visible_utility(world, tastes, users, items) - mean) / visible_std
-    return visible, hidden_utility(world, tastes, users, items) / hidden_std
-
-
-def _choose(
-    config: ShopConfig,
-    world: World,
-    tastes: Tastes,
-    shelves: Shelves,
-    scales: tuple[float, float, float],
-    users: np.ndarray,
-    kind: np.ndarray,
-    times: np.ndarray,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """The product of the greatest utility among those seen, -1 where none was in the shop yet."""
-    n_arrivals = max(1, config.candidates // 4)
-    seen = np.hstack(
-        [
-            shelves.popular(kind, config.candidates - n_arrivals, rng),
-            shelves.arrivals(kind, times, n_arrivals, rng),
-        ]
-    )  # (n, candidates)
-    visible, hidden = _scaled(world, tastes, scales, users[:, None], seen)
-    utility = config.visible_taste * visible + config.hidden_taste * hidden + rng.gumbel(size=seen.shape)
-    there = (world.added[seen] <= times[:, None]) & (world.kind[seen] == kind[:, None])
-    utility = np.where(there, utility, -np.inf)
-    best = utility.argmax(1)
-    rows = np.arange(len(seen))
-    return np.where(there[rows, best], seen[rows, best], -1)
 
 
 def _drop_repeats(users: np.ndarray, items: np.ndarray, n_items: int) -> None:

@@ -14,9 +14,9 @@ from recmind.data.shop.world import World
 from recmind.schema import Columns
 
 REVIEW_TITLE = "review_title"
-_MEAN, _STD = 1.5, 1.5
+_MEAN, _STD = 2.1, 1.2
 _THRESHOLDS = (-1.55, -1.15, -0.7, 0.05)
-"""Where the stars begin, in standard deviations: about 6, 7, 12, 26 and 48% of the ratings."""
+"""Where the stars begin, in standard deviations: about 6, 7, 12, 27 and 48% of the ratings."""
 
 
 def write_reviews(config: ShopConfig, world: World, purchases: Purchases, first_user: int) -> pl.DataFrame:

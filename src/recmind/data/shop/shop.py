@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from recmind.data.shop.customers import CHUNK, activity, simulate
+from recmind.data.shop.customers import CHUNK, Market, activity
 from recmind.data.shop.reviews import write_reviews
 from recmind.data.shop.settings import ShopConfig
 from recmind.data.shop.wording import write_items
@@ -52,11 +52,11 @@ def generate_shop(config: ShopConfig | None = None, *, show_progress: bool = Fal
     config = config or ShopConfig()
     world = build_world(config)
     items = write_items(config, world)
-    counts = activity(config)
+    counts, market = activity(config), Market(config, world)
     parts = []
     with task("Customers go shopping", config.n_users, show=show_progress) as advance:
         for first in range(0, config.n_users, CHUNK):
-            purchases = simulate(config, world, counts[first : first + CHUNK], first)
+            purchases = market.simulate(counts[first : first + CHUNK], first)
             parts.append(write_reviews(config, world, purchases, first))
             advance(min(CHUNK, config.n_users - first))
     return Shop(pl.concat(parts), items, world, config)
