@@ -37,6 +37,7 @@ def top_values(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _largest(scores: Tensor, wanted: int, *, ordered: bool) -> tuple[Tensor, Tensor]:
+    """The ``wanted`` largest values of each row and their columns; whole numbers must be at least -1."""
     n = scores.shape[1]
     n_groups = n // _DEPTH
     if n_groups < max(2 * wanted, _DEPTH):
@@ -52,7 +53,7 @@ def _largest(scores: Tensor, wanted: int, *, ordered: bool) -> tuple[Tensor, Ten
     columns = (groups[:, :, None] + steps).flatten(1)  # (b, wanted * depth)
     candidates = scores.gather(1, columns.clamp(max=n - 1))
     if rest:
-        candidates.masked_fill_(columns >= n, -torch.inf)
+        candidates.masked_fill_(columns >= n, -torch.inf if scores.is_floating_point() else -1)
     values, place = torch.topk(candidates, wanted, dim=1, sorted=ordered)
     return values, columns.gather(1, place).clamp_(max=n - 1)
 
@@ -122,8 +123,8 @@ def break_ties(
         for part in rows[equal[rows, k - 1]].split(_TIED_ROWS):
             columns[part, :k] = _draw_at_edge(scores[part], values[part, :k], columns[part, :k], codes[part], seed)
     values, columns = values[:, :k].contiguous(), columns[:, :k].contiguous()
-    keys = _keys(codes[rows, None], columns[rows], seed)
-    order = keys.argsort(dim=1)
+    keys = _mix(codes[rows, None], 2 * seed) ^ _mix(columns[rows], 2 * seed + 1)
+    order = _scramble_(keys).argsort(dim=1, descending=True)
     # Stable, so that within equal values the order of the keys stays.
     order = order.gather(1, values[rows].gather(1, order).argsort(dim=1, descending=True, stable=True))
     columns[rows] = columns[rows].gather(1, order)
@@ -134,24 +135,31 @@ def _draw_at_edge(scores: Tensor, values: Tensor, columns: Tensor, users: Tensor
     """Replace the columns that hold a row's last value by a draw among all columns that hold it."""
     k = values.shape[1]
     last = values[:, -1:]
-    every = torch.arange(scores.shape[1], device=scores.device)
-    keys = _keys(users[:, None], every[None, :], seed).masked_fill_(scores != last, _LARGEST)
-    drawn = torch.topk(keys, k, dim=1, largest=False).indices  # the tied columns first, smallest key first
+    every = _mix(torch.arange(scores.shape[1], device=scores.device), 2 * seed + 1)
+    keys = _scramble_(_mix(users[:, None], 2 * seed) ^ every).masked_fill_(scores != last, -1)
+    drawn = _largest(keys, k, ordered=True)[1]  # the tied columns first, largest key first
     n_above = (values > last).sum(1, keepdim=True)
     place = torch.arange(k, device=scores.device)[None, :]
     return torch.where(place < n_above, columns, drawn.gather(1, (place - n_above).clamp(min=0)))
 
 
-_LARGEST = torch.iinfo(torch.int64).max
+_ODD = 0x2545F4914F6CDD1D
+_NO_SIGN = torch.iinfo(torch.int64).max
 
 
-def _keys(users: Tensor, items: Tensor, seed: int) -> Tensor:
-    """A pseudo-random non-negative number for each (user, item), shapes broadcast.
+def _mix(codes: Tensor, seed: int) -> Tensor:
+    """A pseudo-random int64 for each code: the finaliser of SplitMix64 (Steele, Lea and Flood 2014).
 
-    The finaliser of SplitMix64 (Steele, Lea and Flood 2014); products wrap
-    around in int64, and the sign bit is cleared after each shift.
+    Products wrap around; the masks make the arithmetic shifts logical.
     """
-    key = users * 0x9E3779B97F4A7C1 + items * 0x2545F4914F6CDD1D + (seed + 1) * 0x1F83D9ABFB41BD6B % 2**62
+    key = (codes + (seed % 2**30 << 32)) * _ODD + 1
     key = (key ^ (key >> 30 & 0x3FFFFFFFF)) * -0x40A7B892E31B1A47
     key = (key ^ (key >> 27 & 0x1FFFFFFFFF)) * -0x6B2FB644ECCEEE15
-    return (key ^ (key >> 31 & 0x1FFFFFFFF)) & (_LARGEST >> 1)
+    return key ^ (key >> 31 & 0x1FFFFFFFF)
+
+
+def _scramble_(keys: Tensor) -> Tensor:
+    """Mix two mixed codes that were joined by xor, and clear the sign; in place, cheap enough for a whole row."""
+    keys.mul_(_ODD)
+    keys ^= keys >> 32
+    return keys.mul_(_ODD).bitwise_and_(_NO_SIGN)
