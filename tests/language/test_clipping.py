@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recmind.language.clipping import Clipper
@@ -83,12 +83,21 @@ def test_a_long_text_is_cut_where_its_head_alone_would_not_fill_the_budget(wordp
     assert own_count(wordpiece, Clipper(wordpiece)([blanks], 5)[0]) == 5
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "bytes_bpe"])
+@settings(deadline=None, max_examples=40)
 @given(texts=st.lists(st.text(max_size=60), max_size=6), budget=st.integers(1, 12))
-def test_no_text_whatsoever_passes_its_budget(bytes_bpe, texts, budget):
-    cut = Clipper(bytes_bpe)(texts, budget)
+def test_no_text_whatsoever_passes_its_budget(request, kind, texts, budget):
+    tokenizer = request.getfixturevalue(kind)
+    cut = Clipper(tokenizer)(texts, budget)
     assert len(cut) == len(texts)
-    assert all(own_count(bytes_bpe, text) <= budget for text in cut)
+    assert all(own_count(tokenizer, text) <= budget for text in cut)
     assert all(text.startswith(short) for text, short in zip(texts, cut, strict=True))
+
+
+def test_a_character_of_several_tokens_is_cut_as_a_whole(bytes_bpe):
+    assert own_count(bytes_bpe, "\u0915") == 3
+    assert Clipper(bytes_bpe)(["a\u0915"], 2) == ["a"]
+    assert Clipper(bytes_bpe)(["a\u0915"], 4) == ["a\u0915"]
 
 
 @pytest.mark.parametrize("budget", [1, 4, 16])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recmind.config import SplitConfig, TextConfig
@@ -157,6 +157,7 @@ def test_held_out_rows_do_not_reach_the_texts_of_users(kind, view):
     assert (changed != expected) == (view == "reviews")
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.text(max_size=30)), max_size=8), st.integers(1, 5))
 def test_there_is_one_text_per_item_whatever_the_titles(titles, budget):
     frame = pl.DataFrame({"title": titles}, {"title": pl.String})

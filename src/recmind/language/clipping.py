@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-# No vocabulary in use has tokens longer than this on average over a whole text, so a long text
-# need not be tokenised to its end; where the guess is wrong, the whole text is.
-_CHARACTERS_PER_TOKEN = 32
+# Long texts need not be tokenised to their end: a head of this many characters per token of the
+# budget nearly always fills it, and where it does not, the whole text is read.
+_CHARACTERS_PER_TOKEN = 6
 _CHUNK = 8192
 
 
@@ -34,6 +34,9 @@ class Clipper:
             self._fast = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
             self._fast.no_truncation()
             self._fast.no_padding()
+        # WordPiece takes the longest piece from the left, word by word, so what stands behind the
+        # cut never changed the tokens before it. Merges of BPE can reach across the cut.
+        self._stable = self._fast is not None and type(self._fast.model).__name__ == "WordPiece"
 
     def count(self, texts: Sequence[str]) -> list[int]:
         """Number of tokens of each text, special tokens not counted."""
@@ -53,30 +56,38 @@ class Clipper:
         if self._fast is None:
             return [self._clip_slowly(text, n_tokens) for text in texts]
         window = n_tokens * _CHARACTERS_PER_TOKEN
-        heads = [text[:window] for text in texts]
-        result = self._cut_at_offsets(heads, n_tokens)
-        whole = [row for row, text in enumerate(texts) if len(text) > window and result[row] == heads[row]]
-        for row, text in zip(whole, self._cut_at_offsets([texts[row] for row in whole], n_tokens), strict=True):
+        result = self._cut([text[:window] for text in texts], n_tokens)
+        whole = [row for row, text in enumerate(texts) if len(text) > window and len(result[row]) == window]
+        for row, text in zip(whole, self._cut([texts[row] for row in whole], n_tokens), strict=True):
             result[row] = text
-        return self._shrunk(result, n_tokens)
+        if self._stable:
+            return result
+        cut = [row for row, text in enumerate(texts) if len(result[row]) < len(text)]
+        for row, text in zip(cut, self._within([result[row] for row in cut], n_tokens), strict=True):
+            result[row] = text
+        return result
 
-    def _cut_at_offsets(self, texts: list[str], n_tokens: int) -> list[str]:
+    def _cut(self, texts: list[str], n_tokens: int) -> list[str]:
+        """Each text up to the last whole character of its first ``n_tokens`` tokens."""
         encodings = self._fast.encode_batch(texts, add_special_tokens=False) if self._fast and texts else []
         return [
-            text[: encoding.offsets[n_tokens - 1][1]].rstrip() if len(encoding) > n_tokens else text
+            text[: _end(encoding.offsets, n_tokens)].rstrip() if len(encoding) > n_tokens else text
             for text, encoding in zip(texts, encodings, strict=True)
         ]
 
-    def _shrunk(self, texts: list[str], n_tokens: int) -> list[str]:
-        """Texts that read differently once cut (merges across the cut) are cut again."""
-        budgets = {row: n_tokens for row, count in enumerate(self.count(texts)) if count > n_tokens}
+    def _within(self, texts: list[str], n_tokens: int) -> list[str]:
+        """Cut texts that read as more tokens than they were cut to (merges across the cut) are cut again."""
+        budgets = dict.fromkeys((row for row, count in enumerate(self.count(texts)) if count > n_tokens), n_tokens)
         while budgets:
             budgets = {row: budget - 1 for row, budget in budgets.items()}
             for row, budget in budgets.items():
-                texts[row] = self._cut_at_offsets([texts[row]], budget)[0] if budget else ""
+                texts[row] = self._cut([texts[row]], budget)[0] if budget else ""
             counts = self.count([texts[row] for row in budgets])
-            over = [row for row, count in zip(budgets, counts, strict=True) if count > n_tokens]
-            budgets = {row: budgets[row] for row in over if budgets[row]}
+            budgets = {
+                row: budget
+                for (row, budget), count in zip(budgets.items(), counts, strict=True)
+                if count > n_tokens and budget
+            }
         return texts
 
     def _clip_slowly(self, text: str, n_tokens: int) -> str:
@@ -88,3 +99,8 @@ class Clipper:
             middle = (low + high) // 2
             low, high = (middle, high) if self.count([text[:middle]])[0] <= n_tokens else (low, middle)
         return text[:low].rstrip()
+
+
+def _end(offsets: list[tuple[int, int]], n_tokens: int) -> int:
+    """Where the first ``n_tokens`` tokens end; before a character that the next token shares."""
+    return min(offsets[n_tokens - 1][1], offsets[n_tokens][0])
