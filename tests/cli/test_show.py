@@ -38,15 +38,15 @@ def shown(function, value) -> list[str]:
 def test_metrics_stand_in_rows_and_part_and_cutoff_in_columns():
     lines = shown(print_metrics, METRICS)
     assert "recmind on shop (recipe default, seed 3)" in lines
-    assert "metric valid @10 valid @20 test @10 test @20" in lines
+    assert lines[lines.index("valid valid test test") + 1] == "metric @10 @20 @10 @20"
     assert "recall 0.1250 0.2500 0.0625 0.5000" in lines
     assert "average_popularity 1,234" in lines
 
 
-def test_strata_show_the_largest_cutoff_and_leave_empty_ones_blank():
+def test_strata_show_the_largest_cutoff_and_leave_empty_ones_out():
     lines = shown(print_metrics, METRICS)
     assert "by training degree n recall@20" in lines
-    assert "items, 0 0" in lines
+    assert not any(line.startswith("items, 0") for line in lines)
     assert "items, 1 to 3 1,200 0.2000" in lines
     assert "items, over 50 7 0.4000" in lines
 
@@ -61,7 +61,7 @@ def test_cost():
 
 def test_a_run_without_test_part():
     lines = shown(print_metrics, {**METRICS, "test": {}, "strata": {}})
-    assert "metric valid @10 valid @20" in lines
+    assert lines[lines.index("valid valid") + 1] == "metric @10 @20"
 
 
 def test_diagnosis_with_problems():

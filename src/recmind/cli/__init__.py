@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments:
         What follows ``recmind`` on the command line; ``sys.argv`` by default.
     """
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
+    usual, warnings.formatwarning = warnings.formatwarning, lambda message, *_, **__: f"warning: {message}\n"
     try:
         code = _run(sys.argv[1:] if arguments is None else list(arguments))
         sys.stdout.flush()
@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Python flushes stdout once more at exit; let that go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    finally:
+        warnings.formatwarning = usual
 
 
 def _run(arguments: list[str]) -> int:

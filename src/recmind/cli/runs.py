@@ -122,6 +122,7 @@ def recommend(
     users: Annotated[tuple[str, ...], Parameter(consume_multiple=True, negative="", show_default=False)] = (),
     new_items: Path | None = None,
     leave_out: Literal["all", "train", "train+valid"] = "all",
+    quiet: Flag = False,
 ) -> None:
     """Write the K best items of every user: user_id, item_id, rank, score.
 
@@ -148,11 +149,15 @@ def recommend(
     leave_out:
         Which known interactions are left out: `all`, or only those of the training part (`train`), or of
         training and validation (`train+valid`), to be scored by another program.
+    quiet:
+        No progress bars.
     """
     from recmind.pipeline import recommend_run
 
     chosen = _users(users)
-    frame = recommend_run(run, out, k=k, users=chosen, new_items=new_items, leave_out=leave_out)
+    frame = recommend_run(
+        run, out, k=k, users=chosen, new_items=new_items, leave_out=leave_out, show_progress=not quiet
+    )
     if out is None:
         sys.stdout.write(frame.write_csv())
     else:

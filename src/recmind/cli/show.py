@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +30,7 @@ def print_metrics(metrics: Mapping[str, Any], console: Console | None = None) ->
 
 def _metric_table(parts: Mapping[str, Mapping[str, Any]]) -> Table:
     """Metrics as rows, part and K as columns."""
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("metric")
     cells: dict[str, dict[tuple[str, str], str]] = {}
     columns: list[tuple[str, str]] = []
@@ -43,20 +44,22 @@ def _metric_table(parts: Mapping[str, Mapping[str, Any]]) -> Table:
             if column not in columns:
                 columns.append(column)
     for part, cutoff in columns:
-        table.add_column(f"{part} @{cutoff}" if cutoff else part, justify="right")
+        table.add_column(f"{part}\n@{cutoff}" if cutoff else part, justify="right")
     for name, row in cells.items():
         table.add_row(name, *(row.get(column, "") for column in columns))
     return table
 
 
 def _strata_table(strata: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Strata as rows; each metric at its largest K, to fit a terminal."""
+    """Strata that hold somebody as rows; each metric at its largest K, to fit a terminal."""
     columns = ("n", *_at_largest_cutoff(metric for values in strata.values() for metric in values))
-    table = Table()
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("by training degree")
     for column in columns:
         table.add_column(column, justify="right")
     for stratum, values in strata.items():
+        if values.get("n") == 0:
+            continue
         table.add_row(_stratum_label(stratum), *(_number(values.get(name)) for name in columns))
     return table
 
