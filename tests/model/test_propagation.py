@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck
+
+from recmind.config import ModelConfig
+from recmind.model.baselines.lightgcn import LightGCN
+from recmind.model.propagation import gather_rows, mean_of_items, propagate, propagate_once
+
+# Weights of the graph are kept in float32.
+ROUNDING = {"rtol": 1e-6, "atol": 1e-7}
+
+
+class TestPropagateOnce:
+    def test_equals_the_dense_product(self, example, randn):
+        x = randn(13, 3)
+        expected = example.normalised @ x.numpy()
+        np.testing.assert_allclose(propagate_once(x, example.double()).numpy(), expected, **ROUNDING)
+
+    def test_by_hand(self, make):
+        # User 0 has both items, user 1 the second: d = 2, 1 and 1, 2.
+        graph = make([(0, 0), (0, 1), (1, 1)], 2, 2).double()
+        x = torch.tensor([[1.0], [2.0], [4.0], [8.0]], dtype=torch.float64)
+        expected = [
+            [4 / np.sqrt(2 * 1) + 8 / np.sqrt(2 * 2)],
+            [8 / np.sqrt(1 * 2)],
+            [1 / np.sqrt(1 * 2)],
+            [1 / np.sqrt(2 * 2) + 2 / np.sqrt(2 * 1)],
+        ]
+        np.testing.assert_allclose(propagate_once(x, graph).numpy(), expected, **ROUNDING)
+
+    def test_nothing_reaches_a_node_without_an_edge(self, example, randn):
+        out = propagate_once(randn(13, 3), example.double())
+        assert out[3].tolist() == [0, 0, 0]
+        assert out[6 + 5].tolist() == [0, 0, 0]
+
+    def test_gradient(self, example, randn):
+        graph = example.double()
+        assert gradcheck(lambda x: propagate_once(x, graph), randn(13, 2, grad=True))
+
+
+class TestPropagate:
+    @pytest.mark.parametrize("layers", range(5))
+    def test_equals_the_mean_of_dense_powers(self, example, randn, layers: int):
+        x = randn(13, 3)
+        powers = [np.linalg.matrix_power(example.normalised, power) @ x.numpy() for power in range(layers + 1)]
+        np.testing.assert_allclose(propagate(x, example.double(), layers).numpy(), np.mean(powers, 0), **ROUNDING)
+
+    @pytest.mark.parametrize("layers", range(5))
+    def test_gradient(self, example, randn, layers: int):
+        graph = example.double()
+        assert gradcheck(lambda x: propagate(x, graph, layers), randn(13, 2, grad=True))
+
+    def test_gradient_of_a_view_that_is_not_contiguous(self, example, randn):
+        graph = example.double()
+        assert gradcheck(lambda x: propagate(x.T, graph, 2).T, randn(2, 13, grad=True))
+
+    @pytest.mark.parametrize("layers", [1, 3])
+    def test_nodes_without_an_edge_keep_their_share_of_themselves(self, example, randn, layers: int):
+        x = randn(13, 3)
+        out = propagate(x, example.double(), layers)
+        for node in (3, 6 + 5):
+            np.testing.assert_allclose(out[node].numpy(), x[node].numpy() / (layers + 1), rtol=1e-12)
+
+    def test_one_user_and_one_item(self, make, randn):
+        # Â swaps the two, so an even number of hops comes home.
+        x = randn(2, 3)
+        out = propagate(x, make([(0, 0)], 1, 1).double(), 2)
+        np.testing.assert_allclose(out.numpy(), (x + x.flip(0) + x).numpy() / 3, rtol=1e-12)
+
+    def test_renumbering_users_and_items_renumbers_the_result(self, example, make, randn):
+        rng = np.random.default_rng(3)
+        users, items = rng.permutation(6), rng.permutation(7)
+        edges = [(users[u], items[i]) for u, i in zip(example.users, example.items, strict=True)]
+        nodes = torch.from_numpy(np.concatenate([users, 6 + items]))
+        x = randn(13, 3)
+        moved = torch.empty_like(x)
+        moved[nodes] = x
+        there = propagate(moved, make(edges, 6, 7).double(), 3)
+        np.testing.assert_allclose(there[nodes].numpy(), propagate(x, example.double(), 3).numpy(), rtol=1e-9)
+
+    def test_the_order_of_interactions_does_not_matter(self, example, make, randn):
+        shuffled = make(list(zip(example.users, example.items, strict=True))[::-1], 6, 7)
+        x = randn(13, 3)
+        assert torch.equal(propagate(x, shuffled.double(), 3), propagate(x, example.double(), 3))
+
+
+class TestLightGCN:
+    @pytest.mark.parametrize("layers", [1, 3])
+    def test_equals_torch_geometric(self, example, layers: int):
+        geometric = pytest.importorskip("torch_geometric.nn.models", reason="the oracle is in the extra `test`")
+        ours = LightGCN(example.graph, ModelConfig(name="lightgcn", dim=4, layers=layers, init_std=1.0))
+        theirs = geometric.LightGCN(num_nodes=13, embedding_dim=4, num_layers=layers)
+        with torch.no_grad():
+            theirs.embedding.weight.copy_(ours.free)
+        u, i = torch.from_numpy(example.users).long(), torch.from_numpy(example.items).long() + 6
+        edges = torch.stack([torch.cat([u, i]), torch.cat([i, u])])
+        target = torch.randn(13, 4, generator=torch.Generator().manual_seed(0))
+        views = ours()
+        mine, other = ours.final(views.graph, None), theirs.get_embedding(edges)
+        np.testing.assert_allclose(mine.detach().numpy(), other.detach().numpy(), rtol=1e-5, atol=1e-6)
+        (mine * target).sum().backward()
+        (other * target).sum().backward()
+        expected = theirs.embedding.weight.grad
+        np.testing.assert_allclose(ours.free.grad.numpy(), expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
+class TestMeanOfItems:
+    def test_is_the_mean(self, example, randn):
+        x = randn(7, 3)
+        out = mean_of_items(x, example.double())
+        np.testing.assert_allclose(out[0].numpy(), (x[0] + x[1] + x[2]).numpy() / 3, **ROUNDING)
+        np.testing.assert_allclose(out[1].numpy(), (x[1] + x[3]).numpy() / 2, **ROUNDING)
+        np.testing.assert_allclose(out[2].numpy(), x[0].numpy(), **ROUNDING)
+        assert out[3].tolist() == [0, 0, 0]
+        np.testing.assert_allclose(out[4].numpy(), (x[2] + x[4]).numpy() / 2, **ROUNDING)
+
+    def test_gradient(self, example, randn):
+        graph = example.double()
+        assert gradcheck(lambda x: mean_of_items(x, graph), randn(7, 2, grad=True))
+
+
+class TestGatherRows:
+    def test_values_and_summed_gradient_of_repeats(self, randn):
+        x, weight = randn(4, 2, grad=True), randn(5, 2)
+        nodes = torch.tensor([2, 0, 2, 2, 3])
+        out = gather_rows(x, nodes)
+        assert torch.equal(out, x.detach()[nodes])
+        (out * weight).sum().backward()
+        expected = torch.stack([weight[1], torch.zeros(2), weight[0] + weight[2] + weight[3], weight[4]])
+        np.testing.assert_allclose(x.grad.numpy(), expected.numpy(), rtol=1e-12)
+
+    def test_gradient(self, randn):
+        nodes = torch.tensor([1, 1, 0, 3, 1])
+        assert gradcheck(lambda x: gather_rows(x, nodes), randn(4, 2, grad=True))
+
+    def test_no_rows(self, randn):
+        x = randn(4, 2, grad=True)
+        gather_rows(x, torch.zeros(0, dtype=torch.int64)).sum().backward()
+        assert torch.equal(x.grad, torch.zeros(4, 2))
