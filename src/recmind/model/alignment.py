@@ -117,9 +117,11 @@ class ViewQueue:
     :meth:`state`. Empty places carry the node -1.
     """
 
-    def __init__(self, size: int, dim: int, *, device: torch.device | str = "cpu") -> None:
-        self.graph = torch.zeros(size, dim, device=device)
-        self.language = torch.zeros(size, dim, device=device)
+    def __init__(
+        self, size: int, dim: int, *, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.graph = torch.zeros(size, dim, device=device, dtype=dtype)
+        self.language = torch.zeros(size, dim, device=device, dtype=dtype)
         self.nodes = torch.full((size,), -1, dtype=torch.int64, device=device)
         self.head = torch.zeros((), dtype=torch.int64)
 

@@ -79,7 +79,11 @@ def neighbour_context(texts: TextInputs, graph: BipartiteGraph) -> Tensor:
     # Σ_u (S_u - t_i) / (n_u - 1) through the items' block of Â, whose weights 1/√(d_u d_i) are undone.
     share = user_degree.sqrt() / others
     received = (graph.item_rows @ torch.cat([sums * share, share], dim=1)) * item_degree.sqrt()
-    context = (received[:, :-1] - texts.items * received[:, -1:]) / item_degree.clamp_min(1)
+    own = texts.items * received[:, -1:]
+    context = received[:, :-1] - own
+    # Where the others say nothing, the difference is the rounding of i's own text: normalised, it would give i away.
+    nothing = context.norm(dim=1) <= 1e-5 * own.norm(dim=1)
+    context = context.masked_fill(nothing[:, None], 0.0)
     return functional.normalize(torch.cat([sums, context]), dim=1)
 
 

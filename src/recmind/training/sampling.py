@@ -22,6 +22,26 @@ def epoch_generator(seed: int, phase: str, epoch: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
+_TABLE = 2**22
+
+
+def cumulative(weights: Tensor) -> Tensor:
+    """Running sums of weights along the last dimension, as shares that end in exactly 1.
+
+    With :func:`pick` a draw from any number of categories; ``torch.multinomial`` stops at 2^24.
+    """
+    sums = torch.cumsum(weights, -1)
+    return sums / sums[..., -1:]
+
+
+def pick(cumulative: Tensor, uniform: Tensor) -> Tensor:
+    """For each number in [0, 1) the category whose stretch of the cumulative shares it falls into.
+
+    A category of weight 0 has an empty stretch and is never picked.
+    """
+    return torch.searchsorted(cumulative, uniform, right=True)
+
+
 class InteractionSampler:
     """Shuffled batches of training interactions and negatives for them.
 
@@ -42,8 +62,8 @@ class InteractionSampler:
         self._keys = torch.sort(self.users * self.n_items + self.items).values
         degrees = torch.from_numpy(split.item_degrees()).double()
         weights = torch.ones_like(degrees) if exponent == 0 else degrees**exponent
-        # A cumulative table and a binary search: torch.multinomial stops at 2^24 categories.
-        self._cumulative = None if exponent == 0 else torch.cumsum(weights, 0) / weights.sum()
+        self._cumulative = cumulative(weights)
+        self._uniform = exponent == 0
         self.log_probability = torch.log(weights / weights.sum()).float()
 
     def __len__(self) -> int:
@@ -57,17 +77,17 @@ class InteractionSampler:
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Items from the sampling distribution, int64, without looking at any user."""
-        if self._cumulative is None:
+        if self._uniform:
             return torch.randint(self.n_items, shape, generator=generator)
-        uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
-        return torch.searchsorted(self._cumulative, uniform).clamp_max(self.n_items - 1)
+        return pick(self._cumulative, torch.rand(shape, generator=generator, dtype=torch.float64))
 
     def negatives(self, users: Tensor, n: int, generator: torch.Generator) -> Tensor:
         """For each user n items that the user has not interacted with in training.
 
-        Rejected draws are drawn again. For users who have nearly everything a
-        bounded number of rounds is tried; a user who has everything keeps its
-        draw, and the loss has nothing to tell there.
+        Rejected draws are drawn again; for users who have nearly everything a
+        few rounds are tried, then the draw is made among what they lack. A
+        user who has everything that can be drawn keeps its draw, and the loss
+        has nothing to tell there.
 
         Returns
         -------
@@ -83,7 +103,21 @@ class InteractionSampler:
             drawn[rows, columns] = again
             still = self.is_positive(users[rows], again)
             rows, columns = rows[still], columns[still]
+        # As many users at once as make a table of a few million entries.
+        for some in torch.arange(len(rows)).split(max(1, _TABLE // self.n_items)):
+            at = rows[some], columns[some]
+            drawn[at] = self._among_lacking(users[at[0]], drawn[at], generator)
         return drawn
+
+    def _among_lacking(self, users: Tensor, otherwise: Tensor, generator: torch.Generator) -> Tensor:
+        """An item that each user lacks, drawn by weight; ``otherwise`` where there is none."""
+        lacking = ~self.is_positive(users[:, None], torch.arange(self.n_items)[None, :])
+        weights = self.log_probability.double().exp() * lacking
+        there = weights.sum(1) > 0
+        uniform = torch.rand(len(users), 1, generator=generator, dtype=torch.float64)
+        # The cumulative rows of users who lack nothing are not numbers, and what is found there is not used.
+        found = pick(cumulative(weights), uniform).squeeze(1).clamp_max(self.n_items - 1)
+        return torch.where(there, found, otherwise)
 
     def is_positive(self, users: Tensor, items: Tensor) -> Tensor:
         """Whether each (user, item) is a training interaction; shapes broadcast."""

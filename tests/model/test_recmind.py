@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from recmind.config import GateConfig, ModelConfig
+from recmind.model.gating import propagate_gated
+from recmind.model.language_view import TextInputs
+from recmind.model.propagation import propagate
+from recmind.model.recmind import RecMind
+
+D_LM = 4
+
+
+def texts_of(n_items: int, n_users: int = 0, seed: int = 0, unknown: tuple[int, ...] = (2,)) -> TextInputs:
+    rng = np.random.default_rng(seed)
+    vectors = rng.normal(size=(n_items, D_LM)).astype(np.float32)
+    known = np.ones(n_items, dtype=bool)
+    known[list(unknown)] = False
+    vectors[~known] = 0
+    if not n_users:
+        return TextInputs.from_arrays(vectors, known)
+    return TextInputs.from_arrays(
+        vectors, known, rng.normal(size=(n_users, D_LM)).astype(np.float32), np.arange(n_users) % 3 > 0
+    )
+
+
+def recmind(example, texts: TextInputs | None = None, *, seed: int = 0, **settings) -> RecMind:
+    config = ModelConfig(**{"dim": 3, "layers": 2, "precision": "float32", "init_std": 0.7, **settings})
+    torch.manual_seed(seed)
+    model = RecMind(example.double(), (texts or texts_of(7)).to("cpu", torch.float64), config).double()
+    with torch.no_grad():
+        if model.gate is not None:
+            model.gate.weight.normal_(generator=torch.Generator().manual_seed(4))
+    return model
+
+
+def all_vectors(model: RecMind) -> np.ndarray:
+    views = model()
+    return model.final(views).detach().numpy()
+
+
+class TestFinal:
+    @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+    def test_mixes_both_views(self, example, alpha: float):
+        model = recmind(example, alpha=alpha)
+        views = model()
+        graph, language = views.graph.detach().numpy(), views.language.detach().numpy()
+        np.testing.assert_allclose(all_vectors(model), alpha * graph + (1 - alpha) * language, rtol=1e-12)
+
+    def test_cosine_has_length_one(self, example):
+        dot, cosine = all_vectors(recmind(example)), all_vectors(recmind(example, score="cosine"))
+        np.testing.assert_allclose(cosine, dot / np.linalg.norm(dot, axis=1, keepdims=True), rtol=1e-12)
+
+
+class TestViews:
+    def test_language_is_the_language_view(self, example):
+        model = recmind(example)
+        assert torch.equal(model().language, model.language())
+
+    def test_free_start_and_gate(self, example):
+        model = recmind(example)
+        graph, gates = propagate_gated(model.free, model.language(), model.log_degree, model.graph, model.gate)
+        views = model()
+        assert torch.equal(views.graph, graph)
+        assert torch.equal(torch.stack(views.gates), torch.stack(gates))
+        assert views.regularised is model.free
+
+    def test_start_from_free_part_and_text(self, example):
+        model = recmind(example, initial="free+text", gate=GateConfig(kind="none"))
+        expected = propagate(model.free + model.language(), model.graph, 2)
+        assert torch.equal(model().graph, expected)
+
+    def test_without_gate_and_text_the_graph_view_is_lightgcn(self, example):
+        model = recmind(example, gate=GateConfig(kind="none"))
+        assert model.gate is None
+        assert torch.equal(model().graph, propagate(model.free, model.graph, 2))
+        assert model().gates == []
+
+    def test_without_layers_there_is_no_gate_and_no_propagation(self, example):
+        model = recmind(example, layers=0)
+        assert model.gate is None
+        assert torch.equal(model().graph, model.free)
+
+    def test_size_of_the_start(self, make):
+        torch.manual_seed(0)
+        big = make([(0, 0)], 500, 500)
+        model = RecMind(big.graph, texts_of(500), ModelConfig(dim=8, init_std=0.02))
+        assert float(model.free.std()) == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize("score", ["dot", "cosine"])
+@pytest.mark.parametrize("initial", ["free", "free+text"])
+@pytest.mark.parametrize("layers", [0, 1, 3])
+def test_a_new_item_gets_what_a_catalogue_item_without_edge_and_free_part_gets(example, score, initial, layers):
+    known = recmind(example, score=score, initial=initial, layers=layers)
+    with torch.no_grad():
+        known.free[6 + 5] = 0
+    new = known.new_items(known.language.texts.items[5:6], torch.tensor([True]))
+    np.testing.assert_allclose(new.detach().numpy()[0], all_vectors(known)[6 + 5], rtol=1e-9, atol=1e-12)
+
+
+def test_a_new_item_without_text_gets_the_fallback(example):
+    model = recmind(example, texts_of(7, unknown=(2, 5)))
+    with torch.no_grad():
+        model.free[6 + 5] = 0
+    new = model.new_items(torch.zeros(1, D_LM, dtype=torch.float64), torch.tensor([False]))
+    np.testing.assert_allclose(new.detach().numpy()[0], all_vectors(model)[6 + 5], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("score", ["dot", "cosine"])
+def test_neither_edges_nor_texts_is_still_finite(make, score: str):
+    example = make([(0, 0)], 4, 5)
+    model = recmind(example, texts_of(5, 4, unknown=(0, 1, 2, 3, 4)), score=score)
+    assert np.isfinite(all_vectors(model)).all()
+    views = model(torch.Generator().manual_seed(0))
+    model.final(views).square().sum().backward()
+    assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+
+
+@pytest.mark.parametrize("user_texts", [False, True])
+def test_renumbering_users_and_items_renumbers_the_result(example, make, user_texts: bool):
+    texts = texts_of(7, 6 if user_texts else 0)
+    model = recmind(example, texts)
+    rng = np.random.default_rng(8)
+    users, items = rng.permutation(6), rng.permutation(7)
+    edges = [(users[u], items[i]) for u, i in zip(example.users, example.items, strict=True)]
+
+    def moved(tensor: torch.Tensor | None, to: np.ndarray) -> torch.Tensor | None:
+        if tensor is None:
+            return None
+        out = torch.empty_like(tensor)
+        out[torch.from_numpy(to)] = tensor
+        return out
+
+    there = TextInputs(
+        moved(texts.items, items),
+        moved(texts.items_known, items),
+        moved(texts.users, users),
+        moved(texts.users_known, users),
+    )
+    other = recmind(make(edges, 6, 7), there)
+    nodes = np.concatenate([users, 6 + items])
+    with torch.no_grad():
+        other.free.copy_(moved(model.free, nodes))
+    np.testing.assert_allclose(all_vectors(other)[nodes], all_vectors(model), rtol=1e-6, atol=1e-7)
+
+
+def test_every_parameter_is_trained(example):
+    model = recmind(example)
+    views = model(torch.Generator().manual_seed(0))
+    model.final(views).pow(3).sum().backward()
+    untrained = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
+    assert untrained == []
