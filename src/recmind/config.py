@@ -165,6 +165,9 @@ class ModelConfig(Settings):
     """α in h = α z^G + (1-α) z^L."""
     score: Literal["dot", "cosine"] = "dot"
     """How s(u, i) is read off h_u and h_i: inner product (the paper) or cosine."""
+    popularity: bool = False
+    """Add w d̃_i to the score, with one learnt w: how much an item's popularity counts. Cosine
+    scores cannot tell popular items from others by the length of their vectors."""
     projection: Literal["linear", "mlp"] = "linear"
     """W_proj: `linear` (the paper) or an MLP with one hidden layer."""
     projection_hidden: Positive = 256

@@ -10,7 +10,7 @@ from recmind.model.gating import Gate, propagate_gated
 from recmind.model.graph import BipartiteGraph
 from recmind.model.language_view import LanguageView, TextInputs
 from recmind.model.propagation import propagate
-from recmind.model.views import GraphModel, Views, score_space
+from recmind.model.views import GraphModel, Views, rows_of, score_space
 
 
 class RecMind(GraphModel):
@@ -21,12 +21,12 @@ class RecMind(GraphModel):
     gate                  Ê^(l) = γ^(l) E^(l) + (1-γ^(l)) z^L
     language view         z^L = W_proj z̃^L, a trained fallback without text
     final                 h = α z^G + (1-α) z^L
-    score                 ⟨h_u, h_i⟩, or their cosine
+    score                 ⟨h_u, h_i⟩, or their cosine; + w d̃_i if so set
     ====================  =====================================================
 
     Switches of the configuration turn each part back to the paper or off:
     ``model.initial`` (E^(0) free, or free plus z^L), ``model.gate.kind``,
-    ``model.score``, ``model.projection``, ``model.alpha``.
+    ``model.score``, ``model.popularity``, ``model.projection``, ``model.alpha``.
     """
 
     def __init__(self, graph: BipartiteGraph, texts: TextInputs, config: ModelConfig) -> None:
@@ -38,6 +38,8 @@ class RecMind(GraphModel):
         gated = config.gate.kind == "node-layer" and config.layers > 0
         self.gate = Gate(config.layers, config.dim, config.gate.init_bias) if gated else None
         self.log_degree = graph.normalised_log_degree()
+        self.popularity = nn.Parameter(torch.zeros(())) if config.popularity else None
+        self.ones = torch.ones(self.n_users, device=self.log_degree.device)
 
     def forward(self, generator: torch.Generator | None = None) -> Views:
         """Views of all nodes."""
@@ -54,9 +56,17 @@ class RecMind(GraphModel):
         """h of items without an edge: their free part is zero and nothing flows to them."""
         language = self.language.project(vectors, known)
         initial = language if self.config.initial == "free+text" else torch.zeros_like(language)
-        return self.final(initial / (self.config.layers + 1), language)
+        h = self._mix(initial / (self.config.layers + 1), language)
+        return h if self.popularity is None else torch.cat([h, h.new_zeros(len(h), 1)], dim=1)
 
-    def final(self, graph: Tensor, language: Tensor | None) -> Tensor:
-        """h = α z^G + (1-α) z^L, ``(n, d)``."""
-        assert language is not None
+    def final(self, views: Views, nodes: Tensor | None = None) -> Tensor:
+        """h = α z^G + (1-α) z^L of ``nodes``, ``(n, d)``, one column more with a popularity term."""
+        assert views.language is not None
+        h = self._mix(rows_of(views.graph, nodes), rows_of(views.language, nodes))
+        if self.popularity is None:
+            return h
+        column = torch.cat([self.ones, self.popularity * self.log_degree[self.n_users :]])
+        return torch.cat([h, rows_of(column[:, None], nodes)], dim=1)
+
+    def _mix(self, graph: Tensor, language: Tensor) -> Tensor:
         return score_space(torch.lerp(language, graph, self.config.alpha), self.config.score)

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recmind.model.propagation import gather_rows
+
 
 @dataclass(frozen=True)
 class Views:
@@ -41,8 +43,8 @@ class GraphModel(nn.Module):
         """Views of all nodes; with a generator as in training, without as in use."""
         raise NotImplementedError
 
-    def final(self, graph: Tensor, language: Tensor | None) -> Tensor:
-        """h of n nodes from their z^G and z^L, ``(n, d)`` each; scores are inner products of h.
+    def final(self, views: Views, nodes: Tensor | None = None) -> Tensor:
+        """h of ``nodes``, int64 ``(n,)``, or of all nodes; scores are inner products of its rows.
 
         Apart from :meth:`forward`, so that a step computes it for the rows of
         its batch only.
@@ -79,6 +81,11 @@ class VectorScorer:
     def scores(self, users: Tensor) -> Tensor:
         """⟨h_u, h_i⟩ for all items, ``(b, n_items)``."""
         return self.users[users.to(self.users.device)] @ self.items.T
+
+
+def rows_of(x: Tensor, nodes: Tensor | None) -> Tensor:
+    """The rows of ``nodes``, or all."""
+    return x if nodes is None else gather_rows(x, nodes)
 
 
 def score_space(vectors: Tensor, score: str) -> Tensor:

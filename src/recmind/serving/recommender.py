@@ -121,7 +121,8 @@ class Recommender:
 
     def similar_items(self, item: str, k: int = 10) -> pl.DataFrame:
         """The k items whose vectors point most nearly the way of ``item``'s: ``item_id``, ``score`` (cosine)."""
-        vectors = torch.nn.functional.normalize(self.scorer.items, dim=1)
+        # Without the column of the popularity term, which says nothing about likeness.
+        vectors = torch.nn.functional.normalize(self.scorer.items[:, : self.config.model.dim], dim=1)
         code = self._item_code(item)
         scores = vectors @ vectors[code]
         scores[code] = -torch.inf

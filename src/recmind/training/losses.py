@@ -32,7 +32,7 @@ def sampled_softmax(positive: Tensor, negative: Tensor) -> Tensor:
     negative:
         ``(b, n)``; -inf leaves an entry out.
     """
-    return (torch.logsumexp(torch.cat([positive[:, None], negative], dim=1), dim=1) - positive).mean()
+    return (torch.logaddexp(torch.logsumexp(negative, dim=1), positive) - positive).mean()
 
 
 def l2(*blocks: Tensor) -> Tensor:

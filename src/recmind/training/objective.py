@@ -43,17 +43,15 @@ class Objective:
         self.queues: dict[str, ViewQueue] = {}
         self.momentum: torch.nn.Module | None = None
         if isinstance(model, RecMind) and align.queue_size:
-            device = model.free.device
-            self.queues = {
-                side: ViewQueue(align.queue_size, config.model.dim, device=device) for side in ("users", "items")
-            }
+            place = {"device": model.free.device, "dtype": model.free.dtype}
+            self.queues = {side: ViewQueue(align.queue_size, config.model.dim, **place) for side in ("users", "items")}
             self.momentum = _frozen_copy(model.language)
 
     def joint(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Loss:
         """Loss of the joint phase for a batch of interactions, int64 ``(b,)`` each."""
         views = self.model(generator)
         settings, n_users = self.config.training, self.model.n_users
-        h_users, h_items = self._final(views, users), self._final(views, items + n_users)
+        h_users, h_items = self.model.final(views, users), self.model.final(views, items + n_users)
         positive = (h_users * h_items).sum(1) / settings.temperature
         if settings.loss == "softmax":
             negative, drawn = self._shared_negatives(h_users, views, items, generator)
@@ -127,11 +125,6 @@ class Objective:
         self._keys = keys
         return keys
 
-    def _final(self, views: Views, nodes: Tensor) -> Tensor:
-        """h of ``nodes``, ``(n, d)``."""
-        language = None if views.language is None else gather_rows(views.language, nodes)
-        return self.model.final(gather_rows(views.graph, nodes), language)
-
     def _own_negatives(
         self, h_users: Tensor, views: Views, users: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
@@ -141,10 +134,10 @@ class Objective:
         drawn = self.sampler.negatives(users.cpu(), n * candidates, generator).to(users.device)
         if candidates > 1:
             with torch.no_grad():
-                h = self._final(views, drawn.flatten() + n_users).view(*drawn.shape, -1)
+                h = self.model.final(views, drawn.flatten() + n_users).view(*drawn.shape, -1)
                 scores = torch.einsum("bd,bnd->bn", h_users, h).view(-1, n, candidates)
             drawn = drawn.view(-1, n, candidates).gather(2, scores.argmax(2, keepdim=True)).squeeze(2)
-        h = self._final(views, drawn.flatten() + n_users).view(*drawn.shape, -1)
+        h = self.model.final(views, drawn.flatten() + n_users).view(*drawn.shape, -1)
         return torch.einsum("bd,bnd->bn", h_users, h), drawn.flatten()
 
     def _shared_negatives(
@@ -162,7 +155,7 @@ class Objective:
             drawn = torch.arange(self.sampler.n_items, device=device)
         else:
             drawn = torch.sort(self.sampler.draw((settings.n_negatives,), generator)).values.to(device)
-        scores = h_users @ self._final(views, drawn + self.model.n_users).T
+        scores = h_users @ self.model.final(views, drawn + self.model.n_users).T
         if settings.negatives == "popularity" and not whole:
             log_q = self.sampler.log_probability.to(device)[drawn]
             scores = scores - (log_q - log_q.mean()) * settings.temperature

@@ -108,8 +108,7 @@ class Trainer:
     def scorer(self) -> VectorScorer:
         """The model as it stands, for ranking."""
         with torch.no_grad():
-            views = self.model()
-            final = self.model.final(views.graph, views.language)
+            final = self.model.final(self.model())
         return VectorScorer(final[: self.model.n_users], final[self.model.n_users :])
 
     def _warmup(self) -> None:

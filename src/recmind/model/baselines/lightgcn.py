@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from recmind.config import ModelConfig
 from recmind.model.graph import BipartiteGraph
 from recmind.model.propagation import propagate
-from recmind.model.views import GraphModel, Views, score_space
+from recmind.model.views import GraphModel, Views, rows_of, score_space
 
 
 class LightGCN(GraphModel):
@@ -25,6 +25,6 @@ class LightGCN(GraphModel):
         graph = propagate(self.free, self.graph, self.config.layers)
         return Views(graph, regularised=self.free)
 
-    def final(self, graph: Tensor, language: Tensor | None) -> Tensor:
-        """h = z^G, ``(n, d)``."""
-        return score_space(graph, self.config.score)
+    def final(self, views: Views, nodes: Tensor | None = None) -> Tensor:
+        """h = z^G of ``nodes``, ``(n, d)``."""
+        return score_space(rows_of(views.graph, nodes), self.config.score)

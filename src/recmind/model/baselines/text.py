@@ -9,7 +9,7 @@ from recmind.config import ModelConfig
 from recmind.model.graph import BipartiteGraph
 from recmind.model.language_view import LanguageView, TextInputs
 from recmind.model.propagation import propagate
-from recmind.model.views import GraphModel, Views, score_space
+from recmind.model.views import GraphModel, Views, rows_of, score_space
 
 
 class TextGraph(GraphModel):
@@ -27,9 +27,9 @@ class TextGraph(GraphModel):
         graph = propagate(language, self.graph, self.config.layers)
         return Views(graph, language)
 
-    def final(self, graph: Tensor, language: Tensor | None) -> Tensor:
-        """h = z^G, ``(n, d)``."""
-        return score_space(graph, self.config.score)
+    def final(self, views: Views, nodes: Tensor | None = None) -> Tensor:
+        """h = z^G of ``nodes``, ``(n, d)``."""
+        return score_space(rows_of(views.graph, nodes), self.config.score)
 
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:
         """h of items without an edge: the share of their text that the mean over layers leaves."""
