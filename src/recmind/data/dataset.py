@@ -84,7 +84,7 @@ class Dataset:
 
     @cached_property
     def hash(self) -> str:
-        """Hex digest of everything in the three tables; equal content, equal hash."""
+        """Hex digest of everything in the three tables; equal content, equal hash (with the same polars)."""
         digest = hashlib.sha256()
         for frame in (self.interactions, self.items, self.users):
             digest.update(json.dumps([(n, str(t)) for n, t in frame.schema.items()]).encode())
@@ -174,6 +174,8 @@ class Dataset:
         write_atomic(folder / Files.ITEMS, self.items.write_parquet)
         if self.users.width > 1:
             write_atomic(folder / Files.USERS, self.users.write_parquet)
+        else:
+            (folder / Files.USERS).unlink(missing_ok=True)
         summary = {**self.info, **self.counts(), "schema_version": SCHEMA_VERSION, "hash": self.hash}
         write_atomic(folder / Files.DATASET, lambda p: p.write_text(json.dumps(summary, indent=2, default=str) + "\n"))
 
@@ -218,11 +220,14 @@ def _read_info(path: Path) -> dict[str, Any]:
         info = json.loads(path.read_text())
     except ValueError as error:
         raise DataError(f"the file is not valid JSON: {error}", where=path) from error
-    if not isinstance(info, dict) or info.get("schema_version", 1) > SCHEMA_VERSION:
+    if not isinstance(info, dict):
+        raise DataError("the file must hold a JSON object", where=path, got=info)
+    version = info.get("schema_version", 1)
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise DataError(
             "the dataset was written by a newer version of RecMind",
             where=path,
-            got=info.get("schema_version") if isinstance(info, dict) else info,
+            got=version,
             accepted=f"schema_version up to {SCHEMA_VERSION}",
         )
     return {key: value for key, value in info.items() if not key.startswith("n_") and key != "hash"}
@@ -260,15 +265,14 @@ def _from_arrow(table: Any, name: str) -> pl.DataFrame:
     if isinstance(table, pl.LazyFrame):
         return table.collect()
     try:
-        frame = pl.from_dataframe(table) if hasattr(table, "__dataframe__") else pl.from_arrow(table)
-    except Exception as error:
+        return pl.DataFrame(table)
+    except Exception as error:  # whatever the foreign library raises
         raise DataError(
             f"the table cannot be read as a dataframe: {error}",
             where=name,
             got=type(table).__name__,
             accepted="a polars, pandas or pyarrow table, or anything that speaks Arrow",
         ) from error
-    return frame if isinstance(frame, pl.DataFrame) else frame.to_frame()
 
 
 def _entities(table: Any, name: str, key: str, seen: pl.Series) -> pl.DataFrame:
@@ -290,40 +294,71 @@ def _entities(table: Any, name: str, key: str, seen: pl.Series) -> pl.DataFrame:
 
 def _encode(events: pl.DataFrame, items: pl.DataFrame, users: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Codes for ids, rows sorted by user and time, repeated pairs reduced to their first."""
-    lookup = [
-        (Columns.USER, Columns.USER_CODE, users),
-        (Columns.ITEM, Columns.ITEM_CODE, items),
-    ]
-    for key, code, table in lookup:
-        codes = table.select(key).with_row_index(code).with_columns(pl.col(code).cast(pl.Int32))
-        events = events.join(codes, on=key, how="left", maintain_order="left")
     clock = next((c for c in (Columns.TIMESTAMP, Columns.ORDER) if c in events.columns), None)
-    if clock is not None:
-        events = _checked_clock(events, clock)
     extras = [column for column in INTERACTION_EXTRAS if column in events.columns]
+    encoded = events.select(
+        _codes(events[Columns.USER], users[Columns.USER]).alias(Columns.USER_CODE),
+        _codes(events[Columns.ITEM], items[Columns.ITEM]).alias(Columns.ITEM_CODE),
+        *extras,
+    )
+    if clock is not None:
+        encoded = encoded.with_columns(_checked_clock(encoded[clock]))
     keys = [Columns.USER_CODE, *([clock] if clock else [])]
-    pair = [Columns.USER_CODE, Columns.ITEM_CODE]
-    ordered = events.select(*pair, *extras).sort(keys, maintain_order=True)
-    unique = ordered.unique(pair, keep="first", maintain_order=True)
-    repeats = ordered.height - unique.height
+    if not _is_sorted(encoded, keys):
+        encoded = encoded.sort(keys, maintain_order=True)
+    if clock is not None:
+        # Only now, so that times within one second keep their order.
+        encoded = encoded.with_columns(_whole(encoded[clock]))
+    pair = pl.col(Columns.USER_CODE).cast(pl.Int64) * items.height + pl.col(Columns.ITEM_CODE)
+    first = encoded.select(pair.is_first_distinct()).to_series()
+    repeats = encoded.height - int(first.sum())
+    unique = encoded.filter(first) if repeats else encoded
     return unique, {"ordered_by": clock or "row order", "repeats_removed_at_load": repeats}
 
 
-def _checked_clock(events: pl.DataFrame, clock: str) -> pl.DataFrame:
-    column = events[clock]
-    if column.dtype.is_temporal() and column.dtype != pl.Duration:
-        column = column.dt.epoch("s")
-    if not column.dtype.is_numeric():
+def _codes(ids: pl.Series, known: pl.Series) -> pl.Series:
+    """Position of each id in ``known``, int32 ``(n,)``."""
+    frame = known.alias("id").to_frame().with_row_index("code")
+    codes = ids.alias("id").to_frame().join(frame, on="id", how="left", maintain_order="left")["code"]
+    return codes.cast(pl.Int32)
+
+
+def _is_sorted(frame: pl.DataFrame, keys: list[str]) -> bool:
+    """Whether rows are sorted by ``keys``; most datasets are, and sorting is the dearest part of a load."""
+    ahead, tied = pl.lit(False), pl.lit(True)
+    for key in keys:
+        before = pl.col(key).shift(1)
+        ahead |= tied & (pl.col(key) < before)
+        tied &= pl.col(key) == before
+    return not frame.select(ahead.any()).item()
+
+
+def _checked_clock(column: pl.Series) -> pl.Series:
+    """Times that can be compared: numbers, with microseconds for dates."""
+    if column.dtype.is_temporal() and column.dtype not in (pl.Duration, pl.Time):
+        column = column.cast(pl.Datetime("us"))
+    elif not column.dtype.is_numeric():
         raise DataError(
             "times must be numbers or dates",
-            where=f"interactions, column {clock!r}",
+            where=f"interactions, column {column.name!r}",
             got=str(column.dtype),
             accepted="seconds since 1970, a date, a datetime",
         )
-    if column.null_count():
+    missing = column.is_null() | column.is_nan() if column.dtype.is_float() else column.is_null()
+    if missing.any():
         raise DataError(
-            f"{column.null_count()} interactions have no {clock}",
-            where=f"interactions, row {column.is_null().arg_true()[0]}",
-            hint=f"drop them, or leave the column {clock!r} out altogether",
+            f"{missing.sum()} interactions have no {column.name}",
+            where=f"interactions, row {missing.arg_true()[0]}",
+            hint=f"drop them, or leave the column {column.name!r} out altogether",
         )
-    return events.with_columns(column.alias(clock))
+    return column
+
+
+def _whole(column: pl.Series) -> pl.Series:
+    """Times as int64: seconds since 1970, or positions; positions between whole numbers stay as they are."""
+    if column.dtype.is_temporal():
+        return column.dt.epoch("s")
+    if column.name == Columns.TIMESTAMP:
+        return (column.floor() if column.dtype.is_float() else column).cast(pl.Int64)
+    whole = column.cast(pl.Int64, strict=False)
+    return whole if (whole == column).all() else column

@@ -147,8 +147,9 @@ def _ratio(dataset: Dataset, config: SplitConfig) -> np.ndarray:
     users, n = dataset.user_codes, len(dataset.user_codes)
     shuffled = np.lexsort((np.random.default_rng(config.seed).random(n), users))
     from_end, counts = _positions_from_end(users, dataset.n_users)
-    n_test = np.floor(counts * config.test_fraction)
-    n_valid = np.floor(counts * config.valid_fraction)
+    # 0.29 * 100 is 28.999...: a hair is added so that it counts as 29.
+    n_test = np.floor(counts * config.test_fraction + 1e-9)
+    n_valid = np.floor(counts * config.valid_fraction + 1e-9)
     marks = np.where(from_end < n_test, _TEST, np.where(from_end < n_test + n_valid, _VALID, _TRAIN))
     result = np.empty(n, dtype=np.int8)
     result[shuffled] = marks

@@ -22,7 +22,8 @@ REVIEW_2014 = {
 META_2014 = (
     "{'asin': u'0000013714', 'related': {'also_bought': ['B00JHONN1S', 'B002BZX8Z6']}, 'title': \"Girls' Tutu\", "
     "'price': 3.17, 'salesRank': {'Toys & Games': 211836}, 'brand': 'Coxlures', "
-    "'categories': [['Sports & Outdoors', 'Other Sports', 'Dance'], ['Toys']], 'description': 'Says \\'hi\\' \\u00e9'}\n"
+    "'categories': [['Sports & Outdoors', 'Other Sports', 'Dance'], ['Toys']], "
+    "'description': 'Says \\'hi\\' \\u00e9'}\n"
 )
 
 
