@@ -12,7 +12,7 @@ import pytest
 
 from recmind import __version__
 from recmind.cli import app, main
-from recmind.cli.data import SourceName
+from recmind.cli.data import ShopSize, SourceName
 from recmind.cli.options import SplitKind
 from recmind.config import SplitConfig, recipe_names
 from recmind.errors import DataError, TrainingError
@@ -270,6 +270,12 @@ class TestDoctor:
         assert done.returncode == 0
         assert "native_bfloat16" in done.stdout
         assert "Everything needed works." in done.stdout
+
+
+def test_sizes_are_those_of_the_demo():
+    from recmind.studies.demo import SIZES
+
+    assert list(get_args(ShopSize)) == list(SIZES)
 
 
 def test_kinds_of_split_are_those_of_the_settings():

@@ -12,6 +12,8 @@ from recmind.config import PrepareConfig
 
 SourceName = Literal["amazon-2014", "amazon-2018", "amazon-2023", "yelp", "movielens", "recbole", "table"]
 
+ShopSize = Literal["tiny", "small", "medium"]
+
 _KEEP_ALL = PrepareConfig()
 
 
@@ -99,7 +101,7 @@ def demo(
     *,
     out: Path = Path("demo"),
     seed: int = 0,
-    size: Literal["small", "medium"] = "small",
+    size: ShopSize = "small",
     quiet: Flag = False,
 ) -> None:
     """Go the whole way on a generated shop: prepare, read the texts, train four models, compare, recommend.
@@ -117,7 +119,7 @@ def demo(
     seed:
         Seed of the shop and of training.
     size:
-        How large the shop is.
+        How large the shop is: `tiny` shows the way in seconds but proves nothing, `medium` has 10,000 customers.
     quiet:
         No progress bars.
     """
