@@ -1,6 +1,6 @@
 """Train the models of docs/results.md on real data and write its tables.
 
-    python benchmarks/results.py --data DATA --out runs/results --seeds 0 1 2 --write docs/results.md
+    python benchmarks/quality/results.py --data DATA --out runs/results --seeds 0 1 2 --write docs/results.md
 
 For every dataset folder and every model each seed is one ``train_run``; what is
 finished is not run again, so the script can be stopped and started. The tables

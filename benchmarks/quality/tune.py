@@ -1,6 +1,6 @@
 """Tune a model on the validation part of a dataset, with the same number of trials for every model.
 
-    python benchmarks/tune.py DATASET --model lightgcn --out runs/tune
+    python benchmarks/quality/tune.py DATASET --model lightgcn --out runs/tune
 
 Trains every setting of the model's grid through ``train_run`` (finished runs
 are not repeated), ranks them by validation NDCG@40 and prints the table. The
