@@ -54,6 +54,35 @@ class TestFinal:
         np.testing.assert_allclose(cosine, dot / np.linalg.norm(dot, axis=1, keepdims=True), rtol=1e-12)
 
 
+class TestPopularityTerm:
+    def test_adds_the_weighted_log_degree_of_the_item_to_every_score(self, example):
+        plain, model = recmind(example, score="cosine"), recmind(example, score="cosine", popularity=True)
+        with torch.no_grad():
+            model.popularity.fill_(0.7)
+        h, bare = all_vectors(model), all_vectors(plain)
+        # Degrees of the items 2, 2, 2, 1, 1, 0, 1; the largest is 2.
+        term = np.array([0.7 * np.log(1 + d) / np.log(3) for d in (2, 2, 2, 1, 1, 0, 1)])
+        np.testing.assert_allclose(h[:6] @ h[6:].T, bare[:6] @ bare[6:].T + term, rtol=1e-6)
+
+    def test_rows_of_a_batch_are_rows_of_the_whole(self, example):
+        model = recmind(example, popularity=True)
+        nodes = torch.tensor([7, 0, 12, 7])
+        views = model()
+        assert torch.equal(model.final(views, nodes), model.final(views)[nodes])
+
+    def test_starts_without_influence(self, example):
+        plain, model = all_vectors(recmind(example)), all_vectors(recmind(example, popularity=True))
+        np.testing.assert_allclose(model[:6] @ model[6:].T, plain[:6] @ plain[6:].T, rtol=1e-12)
+
+    def test_a_new_item_has_none(self, example):
+        model = recmind(example, popularity=True)
+        with torch.no_grad():
+            model.popularity.fill_(0.7)
+            model.free[6 + 5] = 0
+        new = model.new_items(model.language.texts.items[5:6], torch.tensor([True]))
+        np.testing.assert_allclose(new.detach().numpy()[0], all_vectors(model)[6 + 5], rtol=1e-9, atol=1e-12)
+
+
 class TestViews:
     def test_language_is_the_language_view(self, example):
         model = recmind(example)
@@ -87,7 +116,7 @@ class TestViews:
         torch.manual_seed(0)
         big = make([(0, 0)], 500, 500)
         model = RecMind(big.graph, texts_of(500), ModelConfig(dim=8, init_std=0.02))
-        assert float(model.free.std()) == pytest.approx(0.02, rel=0.05)
+        assert float(model.free.detach().std()) == pytest.approx(0.02, rel=0.05)
 
 
 @pytest.mark.parametrize("score", ["dot", "cosine"])
