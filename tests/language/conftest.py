@@ -10,6 +10,15 @@ import torch
 WORDS = [f"w{k}" for k in range(60)]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Tiny models gain nothing from threads, and on a busy machine threads wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def word_tokenizer(folder, special, template=None, **names):
     """A tokenizer with one token per known word, saved into ``folder``."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
