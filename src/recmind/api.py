@@ -75,8 +75,8 @@ class RecMind:
         source, target = self._run, Path(path)
         if source is None:
             raise RunError("the model is not trained yet", hint="call fit(dataset) first")
-        if target.exists() and any(target.iterdir()):
-            raise RunError("the folder is not empty", where=target, hint="choose another one")
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise RunError("there is a file, or a folder that is not empty", where=target, hint="choose another path")
         target.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         shutil.copytree(source, staged, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".lock"))

@@ -29,7 +29,7 @@ from recmind.model.registry import Built, build_model, needs_text
 from recmind.model.scorer import Scorer
 from recmind.model.views import VectorScorer
 from recmind.schema import Files, Tensors
-from recmind.serving.recommender import LeaveOut, Recommender, write_recommendations
+from recmind.serving.recommender import LeaveOut, Recommender, check_format, write_recommendations
 from recmind.training.run_folder import RunFolder
 from recmind.training.trainer import Fitted, Trainer
 
@@ -153,6 +153,8 @@ def recommend_run(
     See :meth:`recmind.serving.recommender.Recommender.recommend` for the
     parameters; ``users`` and ``new_items`` may also be files.
     """
+    if out is not None:
+        check_format(out)
     recommender = Recommender.load(run)
     if new_items is not None:
         recommender.add_items(new_items, show_progress=show_progress)

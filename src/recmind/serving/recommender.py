@@ -13,7 +13,7 @@ from torch import Tensor
 from recmind.config import Config
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Split
-from recmind.errors import ConfigError, DataError
+from recmind.errors import ConfigError, DataError, RunError
 from recmind.evaluation.ranking import Seen, top_k
 from recmind.files import write_atomic
 from recmind.model.graph import build_graph
@@ -66,6 +66,15 @@ class Recommender:
         config = folder.config()
         tensors = folder.read_model()
         users, items = folder.read_table(Files.USERS), folder.read_table(Files.ITEMS)
+        for key, table in ((Tensors.USERS, users), (Tensors.ITEMS, items)):
+            if key not in tensors or len(tensors[key]) != table.height:
+                raise RunError(
+                    "the model and the tables of the run do not belong together",
+                    where=folder / Files.MODEL,
+                    got=f"{len(tensors[key])} rows in {key}" if key in tensors else f"no {key}",
+                    accepted=f"{table.height} rows",
+                    hint="train again with --overwrite",
+                )
         split = folder.read_split(users.height, items.height, config.split.kind)
         return cls(config, users, items, split, tensors)
 
@@ -184,7 +193,10 @@ class Recommender:
             vectors, has_text = encode_items(new, self.config.text, self.config.language, show_progress=show_progress)
             with torch.no_grad():
                 h = self._model().new_items(torch.from_numpy(vectors), torch.from_numpy(has_text))
-            self.items = pl.concat([self.items, new], how="diagonal_relaxed")
+            # Columns of another type than the run's (a CSV file holds no lists) have been read and are not kept.
+            types = self.items.schema
+            kept = [name for name in new.columns if types.get(name, new.schema[name]) == new.schema[name]]
+            self.items = pl.concat([self.items, new.select(kept)], how="diagonal")
             self.scorer = VectorScorer(self.scorer.users, torch.cat([self.scorer.items, h]))
         return new.height
 
@@ -222,7 +234,7 @@ def read_table(path: str | Path) -> pl.DataFrame:
         If it is missing, of another kind or damaged.
     """
     file = Path(path)
-    readers = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson, ".json": pl.read_ndjson}
+    readers = {".parquet": pl.read_parquet, ".csv": _read_csv, ".jsonl": pl.read_ndjson, ".json": pl.read_ndjson}
     if not file.is_file():
         raise DataError("there is no such file", where=file)
     if file.suffix not in readers:
@@ -231,6 +243,11 @@ def read_table(path: str | Path) -> pl.DataFrame:
         return readers[file.suffix](file)
     except Exception as error:  # polars has no common base class for damaged files
         raise DataError(f"the file cannot be read: {error}", where=file) from error
+
+
+def _read_csv(path: Path) -> pl.DataFrame:
+    # As text: an id such as 007 is no number.
+    return pl.read_csv(path, infer_schema=False)
 
 
 def read_ids(path: str | Path) -> list[str]:
@@ -243,7 +260,27 @@ def read_ids(path: str | Path) -> list[str]:
         return table[Columns.USER].cast(pl.String).to_list()
     if not file.is_file():
         raise DataError("there is no such file", where=file)
-    return [line.strip() for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(f"the file cannot be read: {error}", where=file) from error
+    return [line.strip() for line in text.split("\n") if line.strip()]
+
+
+_WRITERS = {".parquet": pl.DataFrame.write_parquet, ".csv": pl.DataFrame.write_csv, ".jsonl": pl.DataFrame.write_ndjson}
+
+
+def check_format(path: str | Path) -> None:
+    """Refuse a file that :func:`write_recommendations` could not write, before the work is done.
+
+    Raises
+    ------
+    DataError
+        If the suffix is unknown.
+    """
+    target = Path(path)
+    if target.suffix not in _WRITERS:
+        raise DataError("the kind of file is unknown", where="--out", got=target.name, accepted=_WRITERS)
 
 
 def write_recommendations(frame: pl.DataFrame, path: str | Path) -> None:
@@ -254,11 +291,8 @@ def write_recommendations(frame: pl.DataFrame, path: str | Path) -> None:
     DataError
         If the suffix is unknown.
     """
-    target = Path(path)
-    writers = {".parquet": frame.write_parquet, ".csv": frame.write_csv, ".jsonl": frame.write_ndjson}
-    if target.suffix not in writers:
-        raise DataError("the kind of file is unknown", where="--out", got=target.name, accepted=writers)
-    write_atomic(target, writers[target.suffix])
+    check_format(path)
+    write_atomic(path, lambda file: _WRITERS[Path(path).suffix](frame, file))
 
 
 def _codes(ids: list[str], known: pl.Series, what: str) -> np.ndarray:

@@ -44,6 +44,7 @@ _OWN = (
     Files.USERS,
     *(Files.PER_USER.format(split=part) for part in ("valid", "test")),
 )
+_LOCK = ".lock"
 # Settings that say where and how fast, not what is computed.
 _IRRELEVANT = ("training.checkpoint_seconds", "language.cache_dir", "evaluation.block_users")
 
@@ -64,9 +65,12 @@ class RunFolder:
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
-        """Hold the folder for this process; a second trainer is refused."""
+        """Hold the folder for this process; a second trainer and a folder of something else are refused."""
+        if self.path.exists() and not self.path.is_dir():
+            raise RunError("a run folder cannot be a file", where=self.path, hint="choose another --out")
+        self._refuse_foreign()
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self / ".lock").open("w") as lock:
+        with (self / _LOCK).open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -84,15 +88,12 @@ class RunFolder:
         """
         fingerprint = run_fingerprint(config, dataset.hash)
         state = self._read_state()
+        # The state is written before the settings and goes after them: without them nothing has been trained.
+        started = state is not None and (self / Files.CONFIG).exists()
         if state is None:
-            foreign = [entry.name for entry in self.path.iterdir() if entry.name not in (*_OWN, ".lock")]
-            if foreign:
-                raise RunError(
-                    "the folder is not empty and is no run folder",
-                    where=self.path,
-                    got=sorted(foreign)[:5],
-                    hint="choose another --out",
-                )
+            self._refuse_foreign()
+        elif not started:
+            pass
         elif state["fingerprint"] != fingerprint and not overwrite:
             raise RunError(
                 "the folder holds a run with other settings or other data",
@@ -106,12 +107,14 @@ class RunFolder:
                 where=self.path,
                 hint="go on with --resume, or start again with --overwrite",
             )
-        if overwrite:
+        if overwrite or not started:
             self._clear()
-        started = {"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint, "dataset_hash": dataset.hash}
-        if self._read_state() is None:
+            mark = {"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint, "dataset_hash": dataset.hash}
+            self.write_json(Files.STATE, mark)
             self.write_text(Files.CONFIG, tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)))
-            self.write_json(Files.STATE, started)
+        for entry in self.path.iterdir():
+            if entry.name != _LOCK and _is_residue(entry.name):
+                entry.unlink()
         return fingerprint
 
     def config(self) -> Config:
@@ -209,11 +212,37 @@ class RunFolder:
         write_atomic(self / name, lambda path: path.write_text(text, encoding="utf-8"))
 
     def _read_state(self) -> dict[str, Any] | None:
-        return self.read_json(Files.STATE) if (self / Files.STATE).exists() else None
+        if not (self / Files.STATE).exists():
+            return None
+        try:
+            state = json.loads((self / Files.STATE).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            state = None
+        if not isinstance(state, dict) or not {"fingerprint", "dataset_hash"} <= state.keys():
+            raise RunError(
+                "the file is damaged or is not the state of a run",
+                where=self / Files.STATE,
+                hint="delete the folder, or choose another --out",
+            )
+        return state
+
+    def _refuse_foreign(self) -> None:
+        """Stop where the folder holds files and is not marked as a run."""
+        if (self / Files.STATE).exists() or not self.path.is_dir():
+            return
+        foreign = sorted(entry.name for entry in self.path.iterdir() if not _is_residue(entry.name))
+        if foreign:
+            raise RunError(
+                "the folder is not empty and is no run folder",
+                where=self.path,
+                got=foreign[:5],
+                hint="choose another --out",
+            )
 
     def _clear(self) -> None:
-        # The mark of a run goes last, so that a crash in between leaves a folder that is still known as a run.
-        for name in (*(n for n in _OWN if n != Files.STATE), Files.STATE):
+        # The settings go first and the mark of a run stays, so that a crash in between
+        # leaves a folder that is known as a run in which nothing has been trained.
+        for name in (name for name in _OWN if name != Files.STATE):
             (self / name).unlink(missing_ok=True)
 
     def _differences(self, config: Config, dataset: Dataset, state: Mapping[str, Any]) -> list[str]:
@@ -225,6 +254,11 @@ class RunFolder:
 
 
 _TRAIN_AGAIN = "train again with --overwrite"
+
+
+def _is_residue(name: str) -> bool:
+    """Whether a file is the lock, or what a killed process left of a file it was writing."""
+    return name == _LOCK or (name.endswith(".partial") and any(name.startswith(f".{own}.") for own in _OWN))
 
 
 def run_fingerprint(config: Config, dataset_hash: str) -> str:

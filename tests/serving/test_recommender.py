@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from recmind.config import load_config
+from recmind.errors import ConfigError, DataError
+from recmind.pipeline import recommend_run, train_run
+from recmind.serving.recommender import Recommender, read_ids, read_table, write_recommendations
+
+USERS, ITEMS = 10, 9
+TITLES = [
+    "red wool sock",
+    "blue wool sock",
+    None,
+    "oak table",
+    "pine table",
+    "steel pan",
+    "iron pan",
+    "tea",
+    "red oak bed",
+]
+
+
+def training(model: str, **overrides: Any):
+    small = {
+        "model.dim": 6,
+        "model.precision": "float32",
+        "training.max_epochs": 2,
+        "training.n_negatives": 4,
+        "evaluation.bootstrap": 0,
+        "threads": 1,
+    }
+    return load_config("default", model=model, overrides={**small, **overrides})
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ids with leading zeros; item 08 was never bought; categories are lists."""
+    rng = np.random.default_rng(3)
+    rows = [(f"{u:03}", f"{i:02}", t) for u in range(USERS) for t, i in enumerate(rng.permutation(ITEMS - 1)[:5])]
+    folder = tmp_path_factory.mktemp("data") / "shop"
+    folder.mkdir()
+    columns = ["user_id", "item_id", "timestamp"]
+    pl.DataFrame(rows, schema=columns, orient="row").write_parquet(folder / "interactions.parquet")
+    pl.DataFrame(
+        {
+            "item_id": [f"{i:02}" for i in range(ITEMS)],
+            "title": TITLES,
+            "categories": [["home", "shop"]] * 3 + [None] * 6,
+        }
+    ).write_parquet(folder / "items.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "recmind"
+    train_run(dataset, training("recmind"), out, show_progress=False)
+    return out
+
+
+@pytest.fixture
+def recommender(run: Path) -> Recommender:
+    return Recommender.load(run)
+
+
+def parts(dataset: Path, user: str) -> tuple[list[str], str, str]:
+    """Training, validation and test items of a user, from the file."""
+    own = pl.read_parquet(dataset / "interactions.parquet").filter(user_id=user).sort("timestamp")["item_id"].to_list()
+    return own[:-2], own[-2], own[-1]
+
+
+class TestRecommend:
+    @pytest.mark.parametrize("leave_out", ["all", "train", "train+valid"])
+    def test_leaves_out_what_is_asked(self, recommender: Recommender, dataset: Path, leave_out: str):
+        for user in ("000", "004"):
+            train, valid, test = parts(dataset, user)
+            left = set(train) | {"all": {valid, test}, "train": set(), "train+valid": {valid}}[leave_out]
+            got = recommender.recommend([user], k=100, leave_out=leave_out)["item_id"].to_list()
+            assert sorted(got) == sorted({f"{i:02}" for i in range(ITEMS)} - left)
+
+    def test_order_and_scores_are_those_of_the_vectors(self, recommender: Recommender):
+        frame = recommender.recommend(["007"], k=4)
+        scores = recommender.scorer.users[7].double() @ recommender.scorer.items.double().T
+        expected = [float(scores[int(item)]) for item in frame["item_id"]]
+        np.testing.assert_allclose(frame["score"].to_numpy(), expected, rtol=1e-5)
+        assert expected == sorted(expected, reverse=True)
+        others = set(range(ITEMS)) - {int(i) for i in frame["item_id"]}
+        seen = {int(i) for i in recommender.history("007")["item_id"]}
+        known = seen | set(recommender.split.valid.items[recommender.split.valid.users == 7].tolist())
+        known |= set(recommender.split.test.items[recommender.split.test.users == 7].tolist())
+        assert all(float(scores[item]) <= min(expected) for item in others - known)
+
+    def test_everybody_by_default(self, recommender: Recommender):
+        frame = recommender.recommend(k=2)
+        assert frame["user_id"].to_list() == [f"{u:03}" for u in range(USERS) for _ in range(2)]
+
+    def test_an_item_without_an_edge_is_recommended_too(self, recommender: Recommender):
+        assert "08" in recommender.recommend(k=100)["item_id"].to_list()
+
+    def test_nobody(self, recommender: Recommender):
+        frame = recommender.recommend([], k=3)
+        assert frame.height == 0
+        assert frame.columns == ["user_id", "item_id", "rank", "score"]
+
+    def test_unknown_users_are_named(self, recommender: Recommender):
+        with pytest.raises(DataError, match=r"2 of 3 users are not in the run(.|\n)*'x', 'y'(.|\n)*'000'"):
+            recommender.recommend(["001", "x", "y"])
+
+    @pytest.mark.parametrize("k", [0, -3])
+    def test_k_must_be_positive(self, recommender: Recommender, k: int):
+        with pytest.raises(DataError, match="k must be at least 1"):
+            recommender.recommend(k=k)
+
+
+class TestUsersFile:
+    @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl", ".txt", ""])
+    def test_every_kind(self, recommender: Recommender, tmp_path: Path, suffix: str):
+        path, ids = tmp_path / f"users{suffix}", ["003", "001"]
+        frame = pl.DataFrame({"user_id": ids, "note": ["x", "y"]})
+        if suffix in (".txt", ""):
+            path.write_bytes("\ufeff003\r\n\r\n 001 \n".encode())
+        else:
+            {".parquet": frame.write_parquet, ".csv": frame.write_csv, ".jsonl": frame.write_ndjson}[suffix](path)
+        assert recommender.recommend(path, k=1)["user_id"].to_list() == ids
+
+    def test_a_missing_file(self, recommender: Recommender, tmp_path: Path):
+        for name in ("no.txt", "no.csv"):
+            with pytest.raises(DataError, match="there is no such file"):
+                recommender.recommend(tmp_path / name)
+
+    def test_a_table_without_the_column(self, tmp_path: Path):
+        (tmp_path / "users.csv").write_text("name\nanna\n")
+        with pytest.raises(DataError, match=r"'user_id' is missing(.|\n)*name"):
+            read_ids(tmp_path / "users.csv")
+
+    def test_bytes_that_are_no_text(self, tmp_path: Path):
+        (tmp_path / "users.txt").write_bytes(b"\xff\xfe\x00u")
+        with pytest.raises(DataError, match="cannot be read"):
+            read_ids(tmp_path / "users.txt")
+
+    def test_a_damaged_table(self, tmp_path: Path):
+        (tmp_path / "users.parquet").write_bytes(b"PAR1 and nothing")
+        with pytest.raises(DataError, match=r"users\.parquet: the file cannot be read"):
+            read_table(tmp_path / "users.parquet")
+
+    def test_an_unknown_kind_of_table(self, tmp_path: Path):
+        (tmp_path / "items.xlsx").write_bytes(b"")
+        with pytest.raises(DataError, match=r"unknown(.|\n)*\.parquet, \.csv, \.jsonl"):
+            read_table(tmp_path / "items.xlsx")
+
+
+class TestOutput:
+    FRAME = pl.DataFrame({"user_id": ["a"], "item_id": ["b"], "rank": [1], "score": [0.5]})
+
+    @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+    def test_every_kind_reads_back(self, tmp_path: Path, suffix: str):
+        path = tmp_path / "deep" / f"recs{suffix}"
+        write_recommendations(self.FRAME, path)
+        read = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}[suffix]
+        assert read(path).equals(self.FRAME)
+
+    def test_an_unknown_kind_is_refused_and_nothing_is_written(self, tmp_path: Path):
+        with pytest.raises(DataError, match=r"--out(.|\n)*recs\.pdf(.|\n)*\.parquet, \.csv, \.jsonl"):
+            write_recommendations(self.FRAME, tmp_path / "recs.pdf")
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestNewItems:
+    @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl", "frame"])
+    def test_enter_by_their_text(self, recommender: Recommender, tmp_path: Path, suffix: str):
+        arrivals = pl.DataFrame(
+            {
+                "item_id": ["00", "010", "11"],
+                "title": ["known already", "red wool scarf", None],
+                "categories": ["home", "home", None],
+            }
+        )
+        table: Any = arrivals
+        if suffix != "frame":
+            table = tmp_path / f"new{suffix}"
+            {".parquet": arrivals.write_parquet, ".csv": arrivals.write_csv, ".jsonl": arrivals.write_ndjson}[suffix](
+                table
+            )
+        before = recommender.recommend(k=100)
+        assert recommender.add_items(table) == 2
+        after = recommender.recommend(k=100)
+        assert after.height == before.height + 2 * USERS
+        assert after.filter(pl.col("item_id").is_in(["010", "11"]))["score"].is_finite().all()
+        known = after.filter(pl.col("item_id").is_in(["010", "11"]).not_()).drop("rank")
+        order = ["user_id", "item_id"]
+        assert known.select(order).sort(order).equals(before.select(order).sort(order))
+        np.testing.assert_allclose(
+            known.sort(order)["score"].to_numpy(), before.sort(order)["score"].to_numpy(), rtol=1e-6, atol=1e-7
+        )
+
+    def test_the_same_text_as_an_item_without_an_edge_gives_nearly_its_vector(self, recommender: Recommender):
+        # Item 08 has the same text and a free part, which starts small and is pulled by two epochs only.
+        recommender.add_items(pl.DataFrame({"item_id": ["twin"], "title": [TITLES[8]]}))
+        twin, original = recommender.scorer.items[-1], recommender.scorer.items[8]
+        cosine = torch.nn.functional.cosine_similarity(twin, original, dim=0)
+        assert float(cosine) > 0.99
+        assert recommender.similar_items("twin", k=1)["item_id"].to_list() == ["08"]
+
+    def test_added_one_after_the_other(self, recommender: Recommender):
+        first, second = (pl.DataFrame({"item_id": [name], "title": ["tea pot"]}) for name in ("n1", "n2"))
+        assert [recommender.add_items(table) for table in (first, second, first)] == [1, 1, 0]
+        assert recommender.items["item_id"].to_list()[-2:] == ["n1", "n2"]
+        assert torch.equal(recommender.scorer.items[-1], recommender.scorer.items[-2])
+
+    def test_only_known_ones_change_nothing(self, recommender: Recommender):
+        before = recommender.scorer.items
+        assert recommender.add_items(pl.DataFrame({"item_id": ["00", "05"], "title": ["x", "y"]})) == 0
+        assert recommender.scorer.items is before
+
+    @pytest.mark.parametrize(
+        ("table", "message"),
+        [
+            (pl.DataFrame({"title": ["x"]}), "'item_id' is missing"),
+            (pl.DataFrame({"item_id": ["n", None]}), "have no item_id"),
+            (pl.DataFrame({"item_id": ["n", "n"]}), "occur more than once"),
+        ],
+    )
+    def test_a_wrong_table_is_refused(self, recommender: Recommender, table: pl.DataFrame, message: str):
+        with pytest.raises(DataError, match=message):
+            recommender.add_items(table)
+
+    def test_a_model_without_texts_refuses_them(self, dataset: Path, tmp_path: Path):
+        train_run(dataset, training("lightgcn"), tmp_path / "run", show_progress=False)
+        with pytest.raises(ConfigError, match=r"'lightgcn' reads no texts(.|\n)*train recmind or text"):
+            recommend_run(tmp_path / "run", new_items=pl.DataFrame({"item_id": ["n"]}), show_progress=False)
+
+
+class TestNeighbours:
+    def test_similar_items(self, recommender: Recommender):
+        frame = recommender.similar_items("03", k=4)
+        vectors = recommender.scorer.items.double().numpy()
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        cosines = unit @ unit[3]
+        expected = [item for item in np.argsort(-cosines) if item != 3][:4]
+        assert frame["item_id"].to_list() == [f"{item:02}" for item in expected]
+        np.testing.assert_allclose(frame["score"].to_numpy(), cosines[expected], rtol=1e-5)
+
+    def test_more_than_there_are(self, recommender: Recommender):
+        assert recommender.similar_items("03", k=100).height == ITEMS - 1
+
+    def test_users_for_an_item(self, recommender: Recommender, dataset: Path):
+        owners = pl.read_parquet(dataset / "interactions.parquet").filter(item_id="03")["user_id"].to_list()
+        assert 0 < len(owners) < USERS
+        frame = recommender.users_for("03", k=100)
+        assert sorted(frame["user_id"]) == sorted({f"{u:03}" for u in range(USERS)} - set(owners))
+        scores = recommender.scorer.users @ recommender.scorer.items[3]
+        np.testing.assert_allclose(
+            frame["score"].to_numpy(), [float(scores[int(user)]) for user in frame["user_id"]], rtol=1e-5
+        )
+        assert frame["score"].is_sorted(descending=True)
+
+    def test_an_unknown_item_is_named(self, recommender: Recommender):
+        with pytest.raises(DataError, match=r"items are not in the run(.|\n)*nothing"):
+            recommender.similar_items("nothing")
+
+    def test_history_is_the_training_part_most_recent_first(self, recommender: Recommender, dataset: Path):
+        frame = recommender.history("002")
+        assert frame["item_id"].to_list() == parts(dataset, "002")[0][::-1]
+        assert frame["title"].to_list() == [TITLES[int(item)] for item in frame["item_id"]]
