@@ -8,7 +8,7 @@ def test_atomic_files(tmp_path: Path, read) -> None:
         "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu1\ti1\t4.0\t978300019.0\nu2\ti1\tx\t978300019.0\n"
     )
     (tmp_path / "shop.item").write_text(
-        'item_id:token\tmovie_title:token_seq\tclass:token_seq\trelease_year:token\n'
+        "item_id:token\tmovie_title:token_seq\tclass:token_seq\trelease_year:token\n"
         'i1\tToy "Story"\tComedy Kids\t1995\n'
     )
     (tmp_path / "shop.user").write_text("user_id:token\tage:token\nu1\t24\n")
