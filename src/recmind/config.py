@@ -111,7 +111,7 @@ class LanguageConfig(Settings):
     configuration says, else `last` for decoders and `mean` for encoders."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the encoder. `auto`: bfloat16 where the processor multiplies it natively."""
-    batch_tokens: Annotated[int, Field(ge=64)] = 8192
+    batch_tokens: Annotated[int, Field(ge=64)] = 4096
     """Padded tokens per batch; texts are sorted by length, so batches waste little."""
     cache_dir: Path | None = None
     """Where embeddings are kept between runs, by content. Default: `$RECMIND_CACHE`, else
