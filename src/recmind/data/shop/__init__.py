@@ -18,8 +18,8 @@ text tells. Each customer u has tastes for all of them. At time t the customer
        U(u, i) = a · v(u, i) + b · w(u, i) + ε(u, i),   ε ~ Gumbel(0, 1)
 
    where v(u, i) sums the tastes for the theme, facet, purpose, brand and price
-   of i, and w(u, i) = <look_u, look_i>. v and w are scaled to unit variance
-   over all pairs, and a = b by default: neither view is favoured.
+   of i, and w(u, i) = <look_u, look_i>. v and w have mean 0 and
+   variance 1 over all pairs, and a = b by default: neither view is favoured.
 
 So P(i | u, seen) ∝ exp(a v + b w). Texts alone cannot know w, only
 who bought what tells it; who bought what says little of rare products and

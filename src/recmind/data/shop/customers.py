@@ -76,10 +76,10 @@ class Market:
         return self._by_arrival[np.maximum(place[:, None] - back, 0)]
 
     def utilities(self, tastes: Tastes, users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """v and w of ``items`` for ``users``, scaled to unit variance over all pairs."""
-        mean, visible_std, hidden_std = self.scales
-        visible = (visible_utility(self.world, tastes, users, items) - mean) / visible_std
-        return visible, hidden_utility(self.world, tastes, users, items) / hidden_std
+        """v and w of ``items`` for ``users``, with mean 0 and variance 1 over all pairs."""
+        (visible_mean, visible_std), (hidden_mean, hidden_std) = self.scales
+        visible = (visible_utility(self.world, tastes, users, items) - visible_mean) / visible_std
+        return visible, (hidden_utility(self.world, tastes, users, items) - hidden_mean) / hidden_std
 
     def choose(
         self, tastes: Tastes, users: np.ndarray, kind: np.ndarray, times: np.ndarray, rng: np.random.Generator

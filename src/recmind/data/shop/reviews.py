@@ -14,7 +14,7 @@ from recmind.data.shop.world import World
 from recmind.schema import Columns
 
 REVIEW_TITLE = "review_title"
-_MEAN, _STD = 2.1, 1.2
+_MEAN, _STD = 2.05, 1.14
 _THRESHOLDS = (-1.55, -1.15, -0.7, 0.05)
 """Where the stars begin, in standard deviations: about 6, 7, 12, 27 and 48% of the ratings."""
 

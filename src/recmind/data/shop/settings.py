@@ -12,20 +12,20 @@ from recmind.config import Fraction, Positive, Settings
 class ShopConfig(Settings):
     """How large the shop is, how strong tastes are, and how dirty its tables."""
 
-    n_users: Positive = 2500
+    n_users: Positive = 3000
     """Customers."""
-    n_items: Positive = 1800
+    n_items: Positive = 2400
     """Products, those that nobody has bought yet included."""
-    mean_interactions: Annotated[float, Field(ge=1.0)] = 12.0
+    mean_interactions: Annotated[float, Field(ge=1.0)] = 14.0
     """Purchases per customer on average; the total is exactly `n_users` times this, rounded."""
     min_interactions: Positive = 5
     """Purchases of the least active customer."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of everything; the same settings give the same bytes."""
 
-    visible_taste: Annotated[float, Field(ge=0.0)] = 2.0
+    visible_taste: Annotated[float, Field(ge=0.0)] = 2.5
     """Weight of the taste that texts tell, in units of the noise of a choice (see `recmind.data.shop`)."""
-    hidden_taste: Annotated[float, Field(ge=0.0)] = 2.0
+    hidden_taste: Annotated[float, Field(ge=0.0)] = 2.5
     """Weight of the taste that no text tells. Equal to `visible_taste` on purpose."""
     n_looks: Positive = 6
     """Hidden communities: circles of customers who like the same look."""

@@ -80,10 +80,10 @@ def hidden_utility(world: World, tastes: Tastes, users: np.ndarray, items: np.nd
     return np.einsum("...d,...d->...", tastes.look[users], world.look[items])
 
 
-def utility_scales(world: World, seed: int, n: int = 2000) -> tuple[float, float, float]:
-    """Mean of v and standard deviations of v and w over random pairs of customers and products."""
+def utility_scales(world: World, seed: int, n: int = 2000) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Mean and standard deviation of v, and of w, over random pairs of customers and products."""
     rng = np.random.default_rng([seed, 2])
     tastes = draw_tastes(world, n, rng)
     users, items = np.arange(n)[:, None], rng.integers(world.n_items, size=(n, 20))
-    visible = visible_utility(world, tastes, users, items)
-    return float(visible.mean()), float(visible.std()), float(hidden_utility(world, tastes, users, items).std())
+    visible, hidden = (utility(world, tastes, users, items) for utility in (visible_utility, hidden_utility))
+    return (float(visible.mean()), float(visible.std())), (float(hidden.mean()), float(hidden.std()))
