@@ -135,7 +135,7 @@ class TestKilled:
         command = ["train", dataset, "--out", killed, "--recipe", "paper", "--quiet", *flags(overrides)]
         waits = random.Random(4)
         kills, after_progress = 0, 0
-        for _ in range(4):
+        for _ in range(3):
             process = recmind(*command, *(["--resume"] if kills else []))
             checkpoint = killed / "checkpoint.safetensors"
             before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
@@ -420,7 +420,8 @@ class TestUnusualData:
 
     @pytest.mark.parametrize("kind", ["valid-only", "temporal", "ratio", "cold-items"])
     def test_every_split(self, tmp_path: Path, kind: str):
-        metrics, frame = self.trained(tmp_path, *tables(), "lightgcn", split__kind=kind)
+        shares = {"split__valid_fraction": 0.3, "split__test_fraction": 0.3}
+        metrics, frame = self.trained(tmp_path, *tables(), "lightgcn", split__kind=kind, **shares)
         assert metrics["split"] == kind
         assert bool(metrics.get("test")) == (kind != "valid-only")
         assert frame.height > 0
