@@ -189,7 +189,7 @@ def _print_shop(console: Console, shop: Shop) -> None:
     _say(
         console,
         f"{config.n_users:,} customers made {shop.interactions.height:,} purchases among {config.n_items:,} products. "
-        f"{config.n_new:,} of them are new and unsold, {items[Columns.DESCRIPTION].null_count():,} have no description, "
+        f"{config.n_new:,} are new and unsold, {items[Columns.DESCRIPTION].null_count():,} have no description, "
         f"{items[Columns.TITLE].null_count():,} no text at all.",
     )
     review = shop.interactions.filter(pl.col(Columns.REVIEW).str.len_chars() > 80).row(0, named=True)
