@@ -93,6 +93,15 @@ def test_ratio_counts_per_user() -> None:
     assert split.test.rows.tolist() != other.test.rows.tolist()
 
 
+def test_ratio_holds_out_from_users_with_few_interactions_too() -> None:
+    dataset = make([(user, item) for user in range(2000) for item in range(4)])
+    split = split_dataset(dataset, SplitConfig(kind="ratio", valid_fraction=0.1, test_fraction=0.1))
+    # 0.4 of 4 on average: within five standard deviations of a coin with that chance.
+    for part in (split.valid, split.test):
+        assert abs(len(part) - 2000 * 0.4) < 5 * np.sqrt(2000 * 0.4 * 0.6)
+    assert np.bincount(split.train.users, minlength=2000).min() >= 1
+
+
 def test_valid_only_trains_on_all_but_the_last() -> None:
     split = split_dataset(make([(0, 0), (0, 1), (0, 2), (1, 5)]), SplitConfig(kind="valid-only"))
     assert (split.train.rows.tolist(), split.valid.rows.tolist(), len(split.test)) == ([0, 1, 3], [2], 0)

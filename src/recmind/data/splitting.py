@@ -143,13 +143,20 @@ def _temporal(dataset: Dataset, config: SplitConfig) -> np.ndarray:
 
 
 def _ratio(dataset: Dataset, config: SplitConfig) -> np.ndarray:
-    """A random share of each user's interactions to validation and test."""
+    """A random share of each user's interactions to validation and test; one at least stays to train on.
+
+    Shares that are no whole number are rounded up or down at random, so that
+    users with few interactions hold something out as often as their share says.
+    """
     users, n = dataset.user_codes, len(dataset.user_codes)
-    shuffled = np.lexsort((np.random.default_rng(config.seed).random(n), users))
+    rng = np.random.default_rng(config.seed)
+    shuffled = np.lexsort((rng.random(n), users))
     from_end, counts = _positions_from_end(users, dataset.n_users)
     # 0.29 * 100 is 28.999...: a hair is added so that it counts as 29.
-    n_test = np.floor(counts * config.test_fraction + 1e-9)
-    n_valid = np.floor(counts * config.valid_fraction + 1e-9)
+    chance = rng.random((2, dataset.n_users)) * (1 - 1e-6)
+    n_test = np.minimum(np.floor(counts * config.test_fraction + 1e-9 + chance[0][users]), counts - 1)
+    n_valid = np.floor(counts * config.valid_fraction + 1e-9 + chance[1][users])
+    n_valid = np.minimum(n_valid, counts - 1 - n_test)
     marks = np.where(from_end < n_test, _TEST, np.where(from_end < n_test + n_valid, _VALID, _TRAIN))
     result = np.empty(n, dtype=np.int8)
     result[shuffled] = marks

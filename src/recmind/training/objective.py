@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -147,7 +148,7 @@ class Objective:
 
         With as many negatives as items the whole catalogue is taken, and the
         loss is the full softmax. Items drawn by popularity are corrected by
-        their log probability (Bengio & Senécal 2008).
+        their log probability against the uniform one (Bengio & Senécal 2008).
         """
         settings, device = self.config.training, items.device
         whole = settings.n_negatives >= self.sampler.n_items
@@ -158,7 +159,7 @@ class Objective:
         scores = h_users @ self.model.final(views, drawn + self.model.n_users).T
         if settings.negatives == "popularity" and not whole:
             log_q = self.sampler.log_probability.to(device)[drawn]
-            scores = scores - (log_q - log_q.mean()) * settings.temperature
+            scores = scores - (log_q + math.log(self.sampler.n_items)) * settings.temperature
         rows, columns = _occurrences(items, drawn)
         return scores.index_put((rows, columns), scores.new_tensor(-torch.inf)), drawn
 
