@@ -239,7 +239,8 @@ class Config(Settings):
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:0`."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """CPU threads; 0 takes what the machine has. The same number gives the same bits."""
+    """CPU threads of training; 0 takes one for a small graph, where more do not pay, and else what the
+    machine has. The same number gives the same bits."""
     split: SplitConfig = SplitConfig()
     text: TextConfig = TextConfig()
     language: LanguageConfig = LanguageConfig()
