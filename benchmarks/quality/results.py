@@ -43,6 +43,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "text-only": ("default", "text", {}),
     "RecMind paper": ("paper", "recmind", {}),
     "RecMind default": ("default", "recmind", {}),
+    "RecMind default, user reviews": ("default", "recmind", {"text.user_view": "reviews"}),
 }
 """Name in the table: recipe, model, further settings."""
 
@@ -96,7 +97,7 @@ def _run(args: argparse.Namespace, tuned: dict[str, Any], dataset: str, name: st
 
 
 def _folder(out: Path, dataset: str, name: str, seed: int) -> Path:
-    return out / dataset / name.replace(" ", "-").lower() / f"seed-{seed}"
+    return out / dataset / name.replace(",", "").replace(" ", "-").lower() / f"seed-{seed}"
 
 
 def _report(out: Path, dataset: str, models: list[str]) -> str:
