@@ -194,6 +194,9 @@ class TrainingConfig(Settings):
     """How negatives are drawn: every item alike, or ∝ degree^ρ."""
     n_negatives: Positive = 1
     """Negatives per positive. With `softmax` they are shared by the whole batch."""
+    cold_negatives: bool = True
+    """Draw items without a training interaction as negatives too. Off, the texts of new items are not
+    learnt to be unwanted."""
     popularity_exponent: Annotated[float, Field(ge=0.0)] = 0.75
     """ρ of the popularity-aware draw."""
     hard_candidates: Positive = 1

@@ -74,13 +74,22 @@ class TestPopularityTerm:
         plain, model = all_vectors(recmind(example)), all_vectors(recmind(example, popularity=True))
         np.testing.assert_allclose(model[:6] @ model[6:].T, plain[:6] @ plain[6:].T, rtol=1e-12)
 
-    def test_a_new_item_has_none(self, example):
+    def test_a_new_item_counts_as_the_average_bought_one(self, example):
         model = recmind(example, popularity=True)
         with torch.no_grad():
             model.popularity.fill_(0.7)
             model.free[6 + 5] = 0
-        new = model.new_items(model.language.texts.items[5:6], torch.tensor([True]))
-        np.testing.assert_allclose(new.detach().numpy()[0], all_vectors(model)[6 + 5], rtol=1e-9, atol=1e-12)
+        new = model.new_items(model.language.texts.items[5:6], torch.tensor([True])).detach().numpy()[0]
+        np.testing.assert_allclose(new[:-1], all_vectors(model)[6 + 5, :-1], rtol=1e-9, atol=1e-12)
+        degrees = example.graph.degrees[6:].numpy()
+        logs = np.log1p(degrees) / np.log1p(degrees.max())
+        assert new[-1] == pytest.approx(0.7 * logs[degrees > 0].mean(), rel=1e-6)
+
+    def test_nodes_without_an_edge_start_with_their_text_alone(self, make):
+        torch.manual_seed(0)
+        lonely = make([(0, 0)], 2, 3)
+        model = RecMind(lonely.graph, texts_of(3), ModelConfig(dim=4, initial="free+text"))
+        assert model.free.detach().abs().sum(1).ne(0).tolist() == [True, False, True, False, False]
 
 
 class TestViews:

@@ -132,3 +132,12 @@ def test_is_positive(split_of):
     sampler = InteractionSampler(split_of([(0, 1), (2, 0), (2, 3)], 3, 4))
     users, items = torch.arange(3)[:, None], torch.arange(4)[None, :]
     assert sampler.is_positive(users, items).int().tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]]
+
+
+def test_items_that_nobody_bought_are_drawn_only_if_asked_for(split_of):
+    split = split_of([(0, 0), (0, 3), (1, 3)], 2, 5)
+    for exponent in (0.0, 0.5):
+        sampler = InteractionSampler(split, exponent=exponent, cold=False)
+        assert set(sampler.draw((500,), torch.Generator().manual_seed(0)).tolist()) == {0, 3}
+    every = InteractionSampler(split, cold=True)
+    assert set(every.draw((500,), torch.Generator().manual_seed(0)).tolist()) == set(range(5))

@@ -33,7 +33,11 @@ class RecMind(GraphModel):
         super().__init__()
         self.graph, self.config = graph, config
         self.n_users, self.n_items = graph.n_users, graph.n_items
-        self.free = nn.Parameter(torch.randn(graph.n_nodes, config.dim) * config.init_std)
+        free = torch.randn(graph.n_nodes, config.dim) * config.init_std
+        if config.initial == "free+text":
+            # Nothing is known of a node without an edge but its text; noise would only move it off.
+            free[graph.degrees.cpu() == 0] = 0
+        self.free = nn.Parameter(free)
         self.language = LanguageView(texts, graph, config)
         gated = config.gate.kind == "node-layer" and config.layers > 0
         self.gate = Gate(config.layers, config.dim, config.gate.init_bias) if gated else None
@@ -53,11 +57,20 @@ class RecMind(GraphModel):
         return Views(graph, language, self.free, gates)
 
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:
-        """h of items without an edge: their free part is zero and nothing flows to them."""
+        """h of items without an edge: their free part is zero and nothing flows to them.
+
+        For the popularity term they count as the average item that has been
+        bought: it is unknown how popular they will be, which is another thing
+        than being known to be unpopular.
+        """
         language = self.language.project(vectors, known)
         initial = language if self.config.initial == "free+text" else torch.zeros_like(language)
         h = self._mix(initial / (self.config.layers + 1), language)
-        return h if self.popularity is None else torch.cat([h, h.new_zeros(len(h), 1)], dim=1)
+        if self.popularity is None:
+            return h
+        bought = self.log_degree[self.n_users :]
+        expected = self.popularity * bought.sum() / (bought > 0).sum().clamp_min(1)
+        return torch.cat([h, expected.expand(len(h), 1)], dim=1)
 
     def final(self, views: Views, nodes: Tensor | None = None) -> Tensor:
         """h = α z^G + (1-α) z^L of ``nodes``, ``(n, d)``, one column more with a popularity term."""

@@ -146,14 +146,14 @@ class Objective:
     ) -> tuple[Tensor, Tensor]:
         """Scores ``(b, n)`` of negatives that the whole batch shares; a row's own positive is left out.
 
-        With as many negatives as items the whole catalogue is taken, and the
-        loss is the full softmax. Items drawn by popularity are corrected by
+        With as many negatives as items that can be drawn all of them are taken,
+        and the loss is the full softmax. Items drawn by popularity are corrected by
         their log probability against the uniform one (Bengio & Senécal 2008).
         """
         settings, device = self.config.training, items.device
-        whole = settings.n_negatives >= self.sampler.n_items
+        whole = settings.n_negatives >= len(self.sampler.candidates)
         if whole:
-            drawn = torch.arange(self.sampler.n_items, device=device)
+            drawn = self.sampler.candidates.to(device)
         else:
             drawn = torch.sort(self.sampler.draw((settings.n_negatives,), generator)).values.to(device)
         scores = h_users @ self.model.final(views, drawn + self.model.n_users).T

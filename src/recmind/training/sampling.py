@@ -51,19 +51,25 @@ class InteractionSampler:
         Only its training part is read.
     exponent:
         ρ: items are drawn ∝ degree^ρ; 0 draws every item alike.
+    cold:
+        Whether items without a training interaction are drawn too. Where they
+        are, the model learns that what nobody has bought is unwanted, and
+        learns it about their texts.
     """
 
     _MAX_ROUNDS = 20
 
-    def __init__(self, split: Split, *, exponent: float = 0.0) -> None:
+    def __init__(self, split: Split, *, exponent: float = 0.0, cold: bool = True) -> None:
         self.n_items = split.n_items
         self.users = torch.from_numpy(split.train.users.astype(np.int64))
         self.items = torch.from_numpy(split.train.items.astype(np.int64))
         self._keys = torch.sort(self.users * self.n_items + self.items).values
         degrees = torch.from_numpy(split.item_degrees()).double()
-        weights = torch.ones_like(degrees) if exponent == 0 else degrees**exponent
+        candidates = torch.ones_like(degrees) if cold else (degrees > 0).double()
+        weights = candidates if exponent == 0 else degrees**exponent * candidates
+        self.candidates = torch.nonzero(candidates).squeeze(1)
         self._cumulative = cumulative(weights)
-        self._uniform = exponent == 0
+        self._uniform = exponent == 0 and len(self.candidates) == self.n_items
         self.log_probability = torch.log(weights / weights.sum()).float()
 
     def __len__(self) -> int:
