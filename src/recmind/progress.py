@@ -24,13 +24,13 @@ def task(description: str, total: float | None, *, show: bool = True) -> Iterato
         yield lambda n=1, note="": None
         return
     bar = Progress(
-        TextColumn("{task.description:<28}"),
-        BarColumn(bar_width=28),
+        TextColumn("{task.description:<20}"),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[note]}"),
-        console=Console(stderr=True),
+        console=_console(),
     )
     with bar:
         handle = bar.add_task(description, total=total, note="")
@@ -40,3 +40,9 @@ def task(description: str, total: float | None, *, show: bool = True) -> Iterato
             bar.update(handle, advance=n, **fields)
 
         yield advance
+
+
+def _console() -> Console:
+    """Stderr; a log file gets room for a whole line where a terminal has its own width."""
+    console = Console(stderr=True)
+    return console if console.is_terminal else Console(stderr=True, width=120)
