@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -44,9 +45,14 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "RecMind paper": ("paper", "recmind", {}),
     "RecMind default": ("default", "recmind", {}),
     "RecMind default, user reviews": ("default", "recmind", {"text.user_view": "reviews"}),
+    "default without gate": ("default", "recmind", {"model.gate.kind": "none"}),
+    "default without alignment": ("default", "recmind", {"alignment.weight": 0.0}),
+    "default without popularity": ("default", "recmind", {"model.popularity": False}),
+    "default without text in E(0)": ("default", "recmind", {"model.initial": "free"}),
 }
 """Name in the table: recipe, model, further settings."""
 
+MAIN = ["popularity", "LightGCN", "LightGCN softmax", "text-only", "RecMind paper", "RecMind default"]
 OURS = "RecMind default"
 SHOWN = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 STRATA = ("items_degree_0", "items_degree_1_3", "items_degree_4_10", "items_degree_11_50", "items_degree_over_50")
@@ -57,7 +63,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the dataset folders")
     parser.add_argument("--datasets", nargs="+", required=True, help="names of the dataset folders")
-    parser.add_argument("--models", nargs="+", default=list(MODELS), choices=list(MODELS), help="models to run")
+    parser.add_argument("--models", nargs="+", default=MAIN, choices=list(MODELS), help="models to run")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds")
     parser.add_argument("--tuned", type=Path, help="JSON file {dataset: {model: settings}} with settings per dataset")
@@ -97,7 +103,7 @@ def _run(args: argparse.Namespace, tuned: dict[str, Any], dataset: str, name: st
 
 
 def _folder(out: Path, dataset: str, name: str, seed: int) -> Path:
-    return out / dataset / name.replace(",", "").replace(" ", "-").lower() / f"seed-{seed}"
+    return out / dataset / re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") / f"seed-{seed}"
 
 
 def _report(out: Path, dataset: str, models: list[str]) -> str:
