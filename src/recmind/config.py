@@ -202,7 +202,7 @@ class TrainingConfig(Settings):
     hard_candidates: Positive = 1
     """Draw this many negatives and keep the one that scores highest (`bpr` only); 1 keeps the draw."""
     batch_size: Positive = 2048
-    """Training interactions per step."""
+    """Training interactions per step; fewer where there are not enough for 5 steps an epoch."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
     """Adam's step size."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4

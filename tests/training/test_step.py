@@ -240,8 +240,9 @@ def trained(trainer: Trainer) -> tuple[list[tuple[np.ndarray, ...]], list[Parame
 
 
 @pytest.fixture
-def tiny_split(split_of) -> Split:
+def tiny_split(split_of, monkeypatch: pytest.MonkeyPatch) -> Split:
     """Five users (the last without an edge) and six items (the last without an edge)."""
+    monkeypatch.setattr("recmind.training.trainer._MIN_STEPS", 1)
     train = [(0, 0), (0, 1), (0, 3), (1, 1), (1, 2), (2, 0), (2, 4), (3, 2), (3, 3), (3, 4)]
     return split_of(train, 5, 6)
 

@@ -238,3 +238,10 @@ class TestResumption:
         path = tmp_path / "checkpoint"
         trainer_of(checkpoint=path, model__name="lightgcn", training__checkpoint_seconds=1e6).fit()
         assert not path.exists()
+
+
+def test_small_data_comes_in_five_batches_at_least(trainer_of, random_split):
+    trainer = trainer_of(training__batch_size=10_000)
+    sizes = [len(users) for users, _ in trainer._interaction_batches(torch.Generator().manual_seed(0))]
+    assert len(sizes) >= 5
+    assert sum(sizes) == len(random_split.train)

@@ -29,6 +29,9 @@ from recmind.training.checkpoint import (
 from recmind.training.objective import Loss, Objective
 from recmind.training.sampling import InteractionSampler, epoch_generator
 
+_MIN_STEPS = 5
+"""Batches in an epoch at least."""
+
 Validate = Callable[[Scorer], float]
 """Measures a model on the validation part; higher is better."""
 
@@ -190,7 +193,9 @@ class Trainer:
             self.state.stopped = self.state.misses >= self.config.training.patience
 
     def _interaction_batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        return self.sampler.batches(self.config.training.batch_size, generator)
+        # Small data in a few batches all the same: patience is counted in epochs.
+        size = min(self.config.training.batch_size, max(1, len(self.sampler) // _MIN_STEPS))
+        return self.sampler.batches(size, generator)
 
     def _node_batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of users and of items; the shorter side comes round again until the longer one is through."""
