@@ -195,8 +195,9 @@ class TrainingConfig(Settings):
     n_negatives: Positive = 1
     """Negatives per positive. With `softmax` they are shared by the whole batch."""
     cold_negatives: bool = True
-    """Draw items without a training interaction as negatives too. Off, the texts of new items are not
-    learnt to be unwanted."""
+    """Draw items without a training interaction as negatives too. Off, what nobody has bought is not
+    learnt to be unwanted: more new items are recommended, and less of a catalogue full of unsold ones
+    is kept out of the lists."""
     popularity_exponent: Annotated[float, Field(ge=0.0)] = 0.75
     """ρ of the popularity-aware draw."""
     hard_candidates: Positive = 1

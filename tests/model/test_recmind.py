@@ -191,3 +191,12 @@ def test_every_parameter_is_trained(example):
     model.final(views).pow(3).sum().backward()
     untrained = [name for name, p in model.named_parameters() if p.grad is None or not bool(p.grad.any())]
     assert untrained == []
+
+
+def test_the_free_part_of_a_node_without_an_edge_never_moves(make):
+    torch.manual_seed(0)
+    lonely = make([(0, 0)], 2, 3)
+    model = RecMind(lonely.graph, texts_of(3), ModelConfig(dim=4, initial="free+text"))
+    model.final(model()).sum().backward()
+    moves = model.free.grad.abs().sum(1).ne(0).tolist()
+    assert moves == [True, False, True, False, False]

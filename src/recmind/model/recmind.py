@@ -35,9 +35,12 @@ class RecMind(GraphModel):
         self.n_users, self.n_items = graph.n_users, graph.n_items
         free = torch.randn(graph.n_nodes, config.dim) * config.init_std
         if config.initial == "free+text":
-            # Nothing is known of a node without an edge but its text; noise would only move it off.
+            # Nothing is known of a node without an edge but its text: its free part is zero and stays so.
             free[graph.degrees.cpu() == 0] = 0
         self.free = nn.Parameter(free)
+        lonely = torch.nonzero(graph.degrees == 0).squeeze(1)
+        if config.initial == "free+text" and len(lonely):
+            self.free.register_hook(lambda grad: grad.index_fill(0, lonely, 0))
         self.language = LanguageView(texts, graph, config)
         gated = config.gate.kind == "node-layer" and config.layers > 0
         self.gate = Gate(config.layers, config.dim, config.gate.init_bias) if gated else None
