@@ -118,8 +118,8 @@ def train_run(
         return metrics
 
 
-def evaluate_run(run: str | Path, split: HeldOut = "test", *, show_progress: bool = True) -> dict[str, Any]:
-    """Rank the catalogue again for a held-out part of a run's data.
+def evaluate_run(run: str | Path, split: HeldOut | None = None, *, show_progress: bool = True) -> dict[str, Any]:
+    """Rank the catalogue again for a held-out part of a run's data: by default the test part, where there is one.
 
     Returns
     -------
@@ -128,6 +128,7 @@ def evaluate_run(run: str | Path, split: HeldOut = "test", *, show_progress: boo
     """
     folder = RunFolder(run)
     config, recommender = folder.config(), Recommender.load(run)
+    split = split or ("test" if len(recommender.split.test) else "valid")
     result = evaluate(
         recommender.scorer, recommender.split, split, config.evaluation, seed=config.seed, show_progress=show_progress
     )

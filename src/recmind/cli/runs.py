@@ -80,7 +80,7 @@ def evaluate(
     run: Path,
     /,
     *,
-    split: Literal["valid", "test"] = "test",
+    split: Literal["valid", "test"] | None = None,
     as_json: JsonFlag = False,
     quiet: Flag = False,
 ) -> None:
@@ -97,7 +97,7 @@ def evaluate(
     run:
         Run folder, as `recmind train` makes it.
     split:
-        Which held-out part to rank for.
+        Which held-out part to rank for. Without it `test`, or `valid` where the run's split tests nothing.
     as_json:
         Print JSON, and nothing else, on stdout.
     quiet:
