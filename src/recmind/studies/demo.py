@@ -261,8 +261,8 @@ def _print_recommendations(console: Console, recommender: Recommender, user: str
     hidden = set(recommender.items[Columns.ITEM].gather(test.items[test.users == code].astype(np.int64)))
     table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=False)
     table.add_column("    ", justify="right")
-    table.add_column("recommended", no_wrap=True, overflow="ellipsis")
-    table.add_column("department", no_wrap=True, overflow="ellipsis")
+    table.add_column("recommended", no_wrap=True, overflow="ellipsis", max_width=58)
+    table.add_column("department", no_wrap=True, overflow="ellipsis", max_width=24)
     table.add_column("buyers", justify="right", min_width=6)
     joined = found.join(recommender.items, on=Columns.ITEM, how="left", maintain_order="left")
     for row in joined.iter_rows(named=True):
