@@ -99,7 +99,7 @@ def settings_page() -> str:
     lines = [
         "# Settings",
         "",
-        "<!-- Made by `make docs` from src/recmind/config.py: edit there. -->",
+        "<!-- Made by `make docs` from src/recmind/config: edit there. -->",
         "",
         "A recipe is a TOML file with any of these settings; what it leaves out keeps the default given here. "
         "`recmind recipes` lists the recipes that come with RecMind, `recmind recipes NAME` shows one. "

@@ -1,0 +1,45 @@
+"""Settings of `recmind prepare`, and of the split."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recmind.config.base import Positive, Settings
+
+
+class PrepareConfig(Settings):
+    """What `recmind prepare` keeps of the raw rows. Apart from `Config`: it makes datasets, not runs."""
+
+    min_rating: float | None = None
+    """Interactions rated lower, and those without a rating, are left out. Unset: all are kept."""
+    min_user_interactions: Positive = 1
+    """Users with fewer interactions are left out, together with `min_item_interactions` until both
+    hold (k-core). 1 keeps every user."""
+    min_item_interactions: Positive = 1
+    """Items with fewer interactions lose them, as above. 1 keeps every item."""
+    keep: Literal["first", "last"] = "first"
+    """Which interaction of a repeated (user, item) pair stays, in time."""
+    keep_items_without_interaction: bool = True
+    """Items of the item table without an interaction stay: they can be recommended by their text."""
+    strict: bool = False
+    """Stop at the first damaged, incomplete or repeated row instead of counting and skipping it."""
+    max_rows: Positive | None = None
+    """Read at most this many interactions, for a trial. Unset: all."""
+
+
+class SplitConfig(Settings):
+    """How interactions are divided into training, validation and test."""
+
+    kind: Literal["leave-one-out", "temporal", "ratio", "cold-items", "valid-only"] = "leave-one-out"
+    """`leave-one-out`: each user's last interaction is tested, the last but one validates.
+    `temporal`: one cut in time for everybody. `ratio`: a random share of each user.
+    `cold-items`: the tested items have no training edge. `valid-only`: everything but each
+    user's last interaction is trained on, nothing is tested: for use, not for papers."""
+    valid_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    """Share held out for validation (`temporal`, `ratio`, `cold-items`)."""
+    test_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
+    """Share held out for the test (`temporal`, `ratio`, `cold-items`)."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the random splits, kept apart from the seed of training."""

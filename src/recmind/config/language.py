@@ -1,0 +1,59 @@
+"""Settings of the texts and of the language model that reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recmind.config.base import Positive, Settings
+
+
+class TextConfig(Settings):
+    """What is written about an item or a user before the language model reads it."""
+
+    template: str = "generic"
+    """Prompt template: `generic`, `products`, `places`, `movies`, or the path of a TOML file."""
+    max_tokens: Annotated[int, Field(ge=8)] = 128
+    """Token budget of one text; longer texts are cut at the end."""
+    field_tokens: dict[str, Positive] = Field(
+        default={"title": 48, "brand": 12, "categories": 32, "attributes": 32, "description": 64}
+    )
+    """Token budget of each item field; a field without an entry is left out."""
+    user_view: Literal["reviews", "titles", "items"] = "items"
+    """What stands for a user. `reviews`: a text of the user's most recent training reviews (where a
+    user has none: titles). `titles`: a text of the titles of the user's most recent training items.
+    `items`: no text, the mean of the embeddings of the user's training items."""
+    max_snippets: Positive = 10
+    """M_u: how many of a user's most recent reviews or titles make up the user's text."""
+    snippet_tokens: Positive = 32
+    """Token budget of one review or title in a user's text."""
+    profile_tokens: Positive = 32
+    """Token budget of what `users.parquet` says about a user in the column `profile`."""
+    item_instruction: str = ""
+    """Prefix of every item text, for instruction-tuned encoders."""
+    user_instruction: str = ""
+    """Prefix of every user text, for instruction-tuned encoders."""
+
+
+class LanguageConfig(Settings):
+    """The frozen language model that turns texts into vectors."""
+
+    encoder: str = "builtin"
+    """`builtin` (all-MiniLM-L6-v2, installed with the extra `encoder`), the path of a local
+    Hugging Face model, or a hub name."""
+    revision: str | None = None
+    """Commit or tag of a hub model; recorded with the run."""
+    pooling: Literal["auto", "mean", "cls", "last"] = "auto"
+    """How token vectors become one text vector. `auto`: what the model's sentence-transformers
+    configuration says, else `last` for decoders and `mean` for encoders."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the encoder. `auto`: bfloat16 where the processor multiplies it natively."""
+    batch_tokens: Annotated[int, Field(ge=64)] = 4096
+    """Padded tokens per batch; texts are sorted by length, so batches waste little."""
+    cache_dir: Path | None = None
+    """Where embeddings are kept between runs, by content. Default: `$RECMIND_CACHE`, else
+    `~/.cache/recmind`."""
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:0`, `mps`."""

@@ -1,0 +1,74 @@
+"""Settings of the model: which one, its size, the gate, the alignment of its two views."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recmind.config.base import Fraction, Positive, Settings
+
+ModelName = Literal["recmind", "lightgcn", "text", "popularity"]
+
+
+class GateConfig(Settings):
+    """How much of the graph and of the language each node sends through each layer."""
+
+    kind: Literal["node-layer", "none"] = "node-layer"
+    """`node-layer`: a gate per node and layer (equation of the paper); `none`: the graph alone flows."""
+    init_bias: float = 0.0
+    """Start value of b. 0 gives both views the same share at the start."""
+
+
+class AlignmentConfig(Settings):
+    """The symmetric contrastive loss (InfoNCE) that pulls the two views of a node together."""
+
+    weight: Annotated[float, Field(ge=0.0)] = 0.1
+    """λ. 0 switches the alignment off in the joint phase."""
+    temperature: Annotated[float, Field(gt=0.0)] = 0.2
+    """τ, the divisor of the cosine."""
+    sides: Literal["both", "users", "items"] = "both"
+    """Whose views are aligned."""
+    batch_size: Annotated[int, Field(ge=2)] = 1024
+    """Nodes per side in one contrastive batch."""
+    queue_size: Annotated[int, Field(ge=0)] = 0
+    """Length of the momentum queue of further negatives per side; 0 switches it off."""
+    queue_momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.99
+    """Momentum of the key projection that fills the queue."""
+    hard_negatives: Annotated[int, Field(ge=0)] = 0
+    """How many of the most similar negatives of each row are counted twice; 0 switches it off."""
+
+
+class ModelConfig(Settings):
+    """The model."""
+
+    name: ModelName = "recmind"
+    """`recmind`, or a baseline: `lightgcn`, `text` (graph over text embeddings alone), `popularity`."""
+    dim: Positive = 64
+    """d, the size of every node's vector."""
+    layers: Annotated[int, Field(ge=0, le=8)] = 2
+    """L, how many times vectors are propagated."""
+    init_std: Annotated[float, Field(gt=0.0)] = 0.1
+    """Standard deviation of the free part of E^(0) at the start."""
+    initial: Literal["free", "free+text"] = "free"
+    """E^(0): `free` parameters alone (the paper), or a free part plus the language view."""
+    alpha: Fraction = 0.5
+    """α in h = α z^G + (1-α) z^L."""
+    score: Literal["dot", "cosine"] = "dot"
+    """How s(u, i) is read off h_u and h_i: inner product (the paper) or cosine."""
+    popularity: bool = False
+    """Add w d̃_i to the score, with one learnt w: how much an item's popularity counts. Cosine
+    scores cannot tell popular items from others by the length of their vectors."""
+    projection: Literal["linear", "mlp"] = "linear"
+    """W_proj: `linear` (the paper) or an MLP with one hidden layer."""
+    projection_hidden: Positive = 256
+    """Width of the projection MLP's hidden layer."""
+    text_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Dropout on the text embeddings before the projection."""
+    fallback_mask: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Share of known texts hidden in each step to train the fallback MLP for nodes without text."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format of the products in the projection. `auto`: bfloat16 where the hardware has
+    matrix units for it (AMX, CUDA), else float32. Sums and parameters are always float32."""
+    gate: GateConfig = GateConfig()
+    """The gate."""

@@ -1,0 +1,59 @@
+"""Settings of training and of the evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from recmind.config.base import Positive, Settings
+
+
+class TrainingConfig(Settings):
+    """Loss, negatives, schedule and optimiser."""
+
+    loss: Literal["bpr", "softmax"] = "bpr"
+    """`bpr` (the paper) or `softmax`: sampled softmax over the positive and the negatives."""
+    temperature: Annotated[float, Field(gt=0.0)] = 1.0
+    """Divisor of the scores in the recommendation loss."""
+    negatives: Literal["uniform", "popularity"] = "uniform"
+    """How negatives are drawn: every item alike, or ∝ degree^ρ."""
+    n_negatives: Positive = 1
+    """Negatives per positive. With `softmax` they are shared by the whole batch."""
+    cold_negatives: bool = True
+    """Draw items without a training interaction as negatives too. Off, what nobody has bought is not
+    learnt to be unwanted: more new items are recommended, and less of a catalogue full of unsold ones
+    is kept out of the lists."""
+    popularity_exponent: Annotated[float, Field(ge=0.0)] = 0.75
+    """ρ of the popularity-aware draw."""
+    hard_candidates: Positive = 1
+    """Draw this many negatives and keep the one that scores highest (`bpr` only); 1 keeps the draw."""
+    batch_size: Positive = 2048
+    """Training interactions per step; fewer where there are not enough for 5 steps an epoch."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
+    """Adam's step size."""
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
+    """β of the L2 term Ω on the initial embeddings of the batch."""
+    warmup_epochs: Annotated[int, Field(ge=0)] = 0
+    """T_w: epochs on the alignment alone before the joint phase (paper: 5 to 10)."""
+    max_epochs: Positive = 200
+    """Epochs of the joint phase at most."""
+    eval_every: Positive = 5
+    """Epochs between two validations."""
+    patience: Positive = 5
+    """Validations without a better result before training stops."""
+    metric: str = "ndcg@20"
+    """Validation metric that early stopping watches."""
+    checkpoint_seconds: Annotated[float, Field(ge=0.0)] = 60.0
+    """Write a checkpoint at the end of an epoch when the last one is older than this."""
+
+
+class EvaluationConfig(Settings):
+    """Full-ranking evaluation."""
+
+    cutoffs: Annotated[tuple[Positive, ...], Field(min_length=1)] = (10, 20, 40)
+    """The K of every metric@K."""
+    block_users: Positive = 1024
+    """Users ranked at once; memory is block_users x n_items x 4 bytes."""
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    """Bootstrap resamples of the users for the 95% intervals; 0 leaves the intervals out."""
