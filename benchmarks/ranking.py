@@ -186,6 +186,8 @@ def main() -> None:
         factors = Path(folder) / "factors.npz"
         np.savez(factors, **{name: table.numpy() for name, table in vectors.items()})
         contenders = peers(args, data, factors)
+        for contender in contenders:
+            _ = contender.about  # built, so the file of factors has been read
     ways |= {contender.label: (lambda c=contender: c.do("rank")) for contender in contenders}
     rows = rows_of(measure(args, ways), args.device)
     for contender in contenders:

@@ -12,8 +12,8 @@ BPR and ALS, which know no graph, show what an epoch of something simpler costs.
 Peers run in an environment of their own, which is made first (.bench/peers).
 
 Ratios are of readings of the same round; shown are the median and the range
-over the rounds. The limit beside our LightGCN is what the step must move over
-the rate at which this machine reads an array of the table's size.
+over the rounds. The limit of our LightGCN's step is what it must move, in
+float32, over the rates at which this machine reads (peers/bandwidth.py).
 """
 
 from __future__ import annotations
@@ -129,19 +129,13 @@ def report(readings: Readings, contenders: list[Contender], threads: int, args: 
 
 def print_limit(readings: Readings, workload: Workload, threads: int, args: argparse.Namespace) -> None:
     """What a LightGCN step cannot go below in float32, beside what it took."""
-    from peers.bandwidth import bandwidth, step_bytes
+    from peers.bandwidth import step_limit
 
     label = f"{LIGHTGCN} [{threads}]"
-    if label not in readings:
-        return
-    row = table({label: readings[label]}, label)[0]
-    rate = bandwidth((workload.n_users + workload.n_items) * args.dim * 4, threads)
-    moved = step_bytes(workload, args.dim, args.layers, args.batch, args.negatives)
-    limit = moved / rate
-    print(
-        f"limit: {moved / 1e9:.2f} GB a step at {rate / 1e9:.1f} GB/s = {limit * 1e3:.1f} ms, "
-        f"{limit / row.wall:.0%} of it reached"
-    )
+    if label in readings:
+        limit = step_limit(workload, args.dim, args.layers, args.batch, args.negatives, threads)
+        wall = table({label: readings[label]}, label)[0].wall
+        print(f"limit of {LIGHTGCN}: {limit}, {limit.seconds / wall:.0%} of it reached")
 
 
 def print_scaling(readings: Readings, threads: list[int]) -> None:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -65,12 +66,15 @@ class Contender:
             text=True,
             env={**os.environ, **limits, **(env or {})},
         )
-        started = time.perf_counter()
-        self.about: dict[str, Any] = self._read()
-        self.built_in = time.perf_counter() - started
+
+    @cached_property
+    def about(self) -> dict[str, Any]:
+        """What the worker says of itself once it has built its model; several that were started build side by side."""
+        return self._read()
 
     def do(self, operation: str, n: int = 1) -> Reading:
         """Have the worker do ``operation`` n times."""
+        _ = self.about
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"do": operation, "n": n}) + "\n")
         self._process.stdin.flush()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from typing import Any
 from peers.process import Contender, Reading
 
 Readings = dict[str, list[Reading]]
+
+_DISTURBED = 0.15
+"""Cores that others may use before the report says so."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,26 @@ def take_turns(contenders: list[Contender], operation: str, *, rounds: int, seco
         contender.do(operation)  # first calls allocate, compile and fill caches
         counts[contender.label] = max(1, round(seconds / max(1e-6, contender.do(operation).wall)))
     readings: Readings = {contender.label: [] for contender in contenders}
+    own, busy, start = 0.0, busy_seconds(), time.perf_counter()
     for number in range(rounds):
         # There and back again: nobody is always the one after the heaviest neighbour.
         for contender in contenders if number % 2 == 0 else reversed(contenders):
             readings[contender.label].append(contender.do(operation, counts[contender.label]))
+            own += readings[contender.label][-1].cpu
+    others = (busy_seconds() - busy - own) / (time.perf_counter() - start)
+    if others > _DISTURBED:
+        print(f"note: other processes kept {others:.1f} cores busy meanwhile; mind the ratios of processor time")
     return readings
+
+
+def busy_seconds() -> float:
+    """Processor seconds that this machine has been busy since it started, 0 where it does not say."""
+    try:
+        fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    except OSError:
+        return 0.0
+    user, nice, system, _, _, irq, softirq = map(int, fields[:7])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
 def table(readings: Readings, reference: str) -> list[Row]:
