@@ -33,21 +33,33 @@ NAME = "benchmark"
 def write_atomic_files(workload: Workload, folder: Path) -> None:
     """The workload as RecBole's own files; the parts are given and not drawn again.
 
-    RecBole asks for a test part too: it gets the held-out pairs once more, and
-    it is not looked at.
+    RecBole asks for a test part too, which is not looked at: it gets the
+    held-out pairs once more, and a pair for every user and item that is in no
+    other one, so that the tables have the same rows as ours.
     """
     target = folder / NAME
     target.mkdir(parents=True)
     parts = {
         "train": (workload.users, workload.items),
         "valid": (workload.valid_users, workload.valid_items),
-        "test": (workload.valid_users, workload.valid_items),
+        "test": _with_everybody(workload),
     }
     for part, (users, items) in parts.items():
         rows = np.stack([users, items], axis=1)
         with (target / f"{NAME}.{part}.inter").open("w") as out:
             out.write("user_id:token\titem_id:token\n")
             np.savetxt(out, rows, fmt="%d", delimiter="\t")
+
+
+def _with_everybody(workload: Workload) -> tuple[np.ndarray, np.ndarray]:
+    in_users = np.concatenate([workload.users, workload.valid_users])
+    in_items = np.concatenate([workload.items, workload.valid_items])
+    users = np.setdiff1d(np.arange(workload.n_users), in_users)
+    items = np.setdiff1d(np.arange(workload.n_items), in_items)
+    return (
+        np.concatenate([workload.valid_users, users, np.zeros_like(items)]),
+        np.concatenate([workload.valid_items, np.zeros_like(users), items]),
+    )
 
 
 def recbole_config(settings: dict[str, Any], folder: Path, n_items: int) -> Config:

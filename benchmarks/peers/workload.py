@@ -5,10 +5,15 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from peers.environment import BENCH, keep_out_of_git
+
+if TYPE_CHECKING:  # peers have no RecMind in their environment
+    from recmind.data.dataset import Dataset
+    from recmind.data.splitting import Split
 
 
 @dataclass(frozen=True)
@@ -117,18 +122,12 @@ def generated_file(n_users: int, n_items: int, n_interactions: int, seed: int = 
     return path
 
 
-def dataset_file(dataset: Path) -> Path:
-    """The file of a dataset folder's leave-one-out split (RecMind's environment only)."""
-    from recmind.config import SplitConfig
-    from recmind.data.dataset import Dataset
-    from recmind.data.splitting import split_dataset
-
-    loaded = Dataset.load(dataset)
-    split = split_dataset(loaded, SplitConfig())
+def workload_file(dataset: Dataset, split: Split) -> Path:
+    """The file of a data set's training and validation pairs, kept for the next run."""
     folder = BENCH / "data"
     keep_out_of_git(BENCH)
     folder.mkdir(exist_ok=True)
-    path = folder / f"{dataset.resolve().name}-{loaded.hash[:12]}.npz"
+    path = folder / f"{dataset.info.get('name', 'dataset')}-{dataset.hash[:12]}-{split.kind}.npz"
     if not path.exists():
         train, valid = split.train, split.valid
         Workload(train.users, train.items, valid.users, valid.items, split.n_users, split.n_items).save(path)
@@ -145,4 +144,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def chosen_file(args: argparse.Namespace) -> Path:
     """The file of what the options say."""
-    return dataset_file(args.data) if args.data else generated_file(args.users, args.items, args.interactions)
+    if args.data is None:
+        return generated_file(args.users, args.items, args.interactions)
+    from recmind.config import SplitConfig
+    from recmind.data.dataset import Dataset
+    from recmind.data.splitting import split_dataset
+
+    dataset = Dataset.load(args.data)
+    return workload_file(dataset, split_dataset(dataset, SplitConfig()))
