@@ -19,6 +19,14 @@ def one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def threads():
+    """Torch's number of threads, to be set within one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 def word_tokenizer(folder, special, template=None, **names):
     """A tokenizer with one token per known word, saved into ``folder``."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors

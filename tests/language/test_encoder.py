@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import torch
 
 from recmind.config import LanguageConfig
 from recmind.errors import EncoderError
+from recmind.language import encoder as encoder_module
 from recmind.language.encoder import TextEncoder
 from recmind.language.resolve import native_bfloat16
 
@@ -88,6 +90,67 @@ def test_a_text_beyond_the_window_is_cut_at_its_end(tiny_bert):
     long, cut = model.encode([" ".join(["w3"] * 100), " ".join(["w3"] * 38)], show_progress=False)
     np.testing.assert_allclose(long, cut, atol=2e-6)
     assert model.clip([" ".join(["w3"] * 100)], 1000) == [" ".join(["w3"] * 38)]  # 40 positions, 2 special tokens
+
+
+@pytest.mark.parametrize("kind", ["tiny_bert", "tiny_llama", "tiny_t5"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_bits_do_not_depend_on_the_number_of_threads(request, texts, kind, dtype, threads):
+    model = encoder(request.getfixturevalue(kind), dtype=dtype, batch_tokens=64)
+    found = []
+    for n in (1, 2, 3):
+        threads(n)
+        found.append(model.encode(texts, show_progress=False))
+    assert np.array_equal(found[0], found[1])
+    assert np.array_equal(found[0], found[2])
+
+
+def test_with_two_threads_the_rest_still_makes_the_same_batches(tiny_bert, texts, threads):
+    threads(2)
+    model = encoder(tiny_bert, batch_tokens=64)
+    results = model.batches(texts)
+    done = {row for _ in range(3) for row in next(results)[0].tolist()}  # and then interrupted
+    del results
+    remaining = [row for row in range(len(texts)) if row not in done]
+    whole = model.encode(texts, show_progress=False)
+    assert np.array_equal(model.encode([texts[row] for row in remaining], show_progress=False), whole[remaining])
+
+
+@pytest.mark.parametrize("kind", ["tiny_bert", "tiny_llama", "tiny_qwen"])
+def test_packed_and_padded_texts_get_the_same_vectors(request, texts, kind, monkeypatch):
+    folder = request.getfixturevalue(kind)
+    packed = encoder(folder)
+    assert packed.packs
+    monkeypatch.setattr(encoder_module, "can_pack", lambda settings: False)
+    padded = encoder(folder)
+    assert not padded.packs
+    mixed = [*texts, "", "   ", "unknown", "w1 " * 500]
+    vectors = packed.encode(mixed, show_progress=False)
+    assert np.isfinite(vectors).all()
+    np.testing.assert_allclose(vectors, padded.encode(mixed, show_progress=False), atol=2e-6)
+
+
+def test_other_architectures_are_padded(tiny_t5):
+    assert not encoder(tiny_t5).packs
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_vectors_that_are_not_finite_are_refused_with_the_text(tiny_bert, threads, n):
+    threads(n)
+    model = encoder(tiny_bert)
+    with torch.no_grad():
+        model._model.get_input_embeddings().weight[4] = float("nan")
+    assert model.encode(["w1 w2"], show_progress=False).shape == (1, 16)
+    with pytest.raises(EncoderError, match=r"not finite.*\n?.*w0"):
+        model.encode(["w0"], show_progress=False)
+
+
+def test_the_bar_tells_texts_per_second(tiny_bert, texts, capsys):
+    vectors = encoder(tiny_bert, batch_tokens=64).encode(texts)
+    assert np.array_equal(vectors, encoder(tiny_bert, batch_tokens=64).encode(texts, show_progress=False))
+    bar = capsys.readouterr().err
+    assert re.search(r"Encoding texts .*40/40.* \d[\d,]* texts/s", bar)
+    encoder(tiny_bert).encode([])
+    assert capsys.readouterr().err == ""
 
 
 def test_no_texts_and_texts_without_tokens(tiny_qwen):

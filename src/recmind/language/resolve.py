@@ -104,11 +104,14 @@ def model_window(source: ModelSource, settings: Any, tokenizer: Any) -> int:
     limits = [source.settings("sentence_bert_config.json").get("max_seq_length"), tokenizer.model_max_length]
     positions = getattr(settings, "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
-        # RoBERTa counts positions from its padding id on.
-        offset = (settings.pad_token_id or 0) + 1 if "roberta" in settings.model_type else 0
-        limits.append(positions - offset)
+        limits.append(positions - first_position(settings))
     known = [limit for limit in limits if isinstance(limit, int) and 0 < limit < _UNBOUNDED]
     return min(known, default=_DEFAULT_WINDOW)
+
+
+def first_position(settings: Any) -> int:
+    """Position of a text's first token: RoBERTa counts from its padding id on."""
+    return (settings.pad_token_id or 0) + 1 if "roberta" in settings.model_type else 0
 
 
 def unloadable(what: str, source: ModelSource, error: Exception) -> EncoderError:

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 
-from recmind import progress
 from recmind.files import write_atomic
 from recmind.language.encoder import TextEncoder
 from recmind.schema import SCHEMA_VERSION, Files
@@ -123,14 +122,12 @@ class EmbeddingStore:
         done: dict[bytes, np.ndarray] = {}
         shard: dict[bytes, np.ndarray] = {}
         opened = time.monotonic()
-        with progress.task("Encoding texts", len(texts), show=show_progress and bool(texts)) as advance:
-            for rows, vectors in self.encoder.batches(texts):
-                shard.update(zip((keys[row] for row in rows), vectors, strict=True))
-                advance(len(rows))
-                if len(shard) >= SHARD_ROWS or time.monotonic() - opened > SHARD_SECONDS:
-                    self._write(shard)
-                    done |= shard
-                    shard, opened = {}, time.monotonic()
+        for rows, vectors in self.encoder.batches_with_progress(texts, show=show_progress):
+            shard.update(zip((keys[row] for row in rows), vectors, strict=True))
+            if len(shard) >= SHARD_ROWS or time.monotonic() - opened > SHARD_SECONDS:
+                self._write(shard)
+                done |= shard
+                shard, opened = {}, time.monotonic()
         self._write(shard)
         return done | shard
 
