@@ -29,7 +29,7 @@ from pathlib import Path
 
 _TEXT = (
     "the a of and very nice good smell colour bought this for my wife it works as told but price &amp; size "
-    "<br />not &#34;great&#34; love again café would never buy cheap strong light long battery shipping fast"
+    "<br />not &#34;great&#34; love again café don't buy cheap strong light 7\" long battery shipping fast"
 )
 WORDS = _TEXT.split()
 
@@ -84,7 +84,8 @@ def line_of(kind: str, rng: random.Random, number: int) -> str:
             row |= {"attributes": {"BikeParking": "False", "BusinessParking": "{'garage': False, 'street': True}"}}
             row |= {"stars": 4.0, "review_count": 24, "categories": "Pizza, Restaurants, Food"}
         case _:
-            return f'{user},{item},{rng.randint(1, 5)},{1472688000 + number},"{prose(rng, rng.randint(3, 60))}"'
+            quoted = prose(rng, rng.randint(3, 60)).replace('"', '""')
+            return f'{user},{item},{rng.randint(1, 5)},{1472688000 + number},"{quoted}"'
     return json.dumps(row)
 
 

@@ -93,7 +93,7 @@ def parse_json(text: str) -> Any:
     if text[:1] not in ("[", "{", '"'):
         return text
     try:
-        return json.loads(text)
+        return json.loads(text, strict=False)  # polars does not escape every control character
     except ValueError:
         return text
 

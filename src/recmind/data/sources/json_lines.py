@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import io
 import json
 import re
@@ -12,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from recmind.data.sources.lines import Block, RawFile
+from recmind.data.sources.literals import as_json, read_literal
 from recmind.data.sources.problems import Finding
 
 LINE = "_line"
@@ -19,8 +19,7 @@ LINE = "_line"
 
 Reader = Callable[[RawFile], Iterator[pl.DataFrame]]
 
-_BULK = re.compile(r"'related': \{[^{}]*\}(, )?")
-"""Product ids that take up most of a 2014 metadata line and that nothing here reads."""
+_QUOTE_IN_KEY = re.compile(rb'\\"[^"\\]*+(?:\\.[^"\\]*+)*+"\s*:')
 
 
 def json_lines(fields: Sequence[str], *, literals: bool = False) -> Reader:
@@ -47,14 +46,28 @@ def json_lines(fields: Sequence[str], *, literals: bool = False) -> Reader:
 def read_block(file: RawFile, block: Block, fields: Sequence[str], literals: bool = False) -> pl.DataFrame:
     """One block as a frame of the text columns ``fields`` and the line number."""
     schema = dict.fromkeys(fields, pl.String)
-    if not (literals and block.data.lstrip()[:2] == b"{'"):
+    for data in _as_json_lines(block) if literals and _begins_as_literal(block.data) else (block.data,):
         try:
-            frame = pl.read_ndjson(io.BytesIO(block.data), schema=schema)
+            frame = pl.read_ndjson(io.BytesIO(data), schema=schema)
         except pl.exceptions.PolarsError:
-            frame = None
-        if frame is not None and (numbers := _line_numbers(block, frame.height)) is not None:
-            return frame.with_columns(numbers)
+            continue
+        if (numbers := _line_numbers(block, frame.height)) is not None:
+            return _mend_nested(frame.with_columns(numbers), data, block.first_line, fields)
     return _line_by_line(file, block, fields, literals)
+
+
+def _begins_as_literal(text: bytes) -> bool:
+    return text.lstrip().startswith((b"{'", b"{u'"))
+
+
+def _as_json_lines(block: Block) -> Iterator[bytes]:
+    """A block of literals as JSON: at first in the quick way, which will do unless there is a ``None`` or the like."""
+    lines = block.data.decode().split("\n")
+    for words in (False, True):
+        try:
+            yield "\n".join([as_json(line, words=words) for line in lines]).encode()
+        except ValueError:
+            continue
 
 
 def _line_numbers(block: Block, height: int) -> pl.Series | None:
@@ -64,6 +77,24 @@ def _line_numbers(block: Block, height: int) -> pl.Series | None:
         return pl.int_range(block.first_line, block.first_line + height, dtype=pl.Int64, eager=True).alias(LINE)
     filled = [n for n, line in enumerate(block.data.split(b"\n"), block.first_line) if line.strip()]
     return pl.Series(LINE, filled, dtype=pl.Int64) if len(filled) == height else None
+
+
+def _escaped(data: bytes) -> bool:
+    return b"\\\\" in data or _QUOTE_IN_KEY.search(data) is not None
+
+
+def _mend_nested(frame: pl.DataFrame, data: bytes, first_line: int, fields: Sequence[str]) -> pl.DataFrame:
+    """``frame``, with the rows read again whose lists and objects polars cannot have written as valid JSON.
+
+    It leaves backslashes, and quotation marks in keys, unescaped there.
+    """
+    if not _escaped(data):
+        return frame
+    lines = ((n, parse_line(line.decode())) for n, line in enumerate(data.split(b"\n"), first_line) if _escaped(line))
+    rows = {number: row for number, row in lines if isinstance(row, dict)}
+    places = frame[LINE].is_in(list(rows)).arg_true()
+    again = (pl.Series(key, [_as_text(row.get(key)) for row in rows.values()], dtype=pl.String) for key in fields)
+    return frame.with_columns(frame[column.name].scatter(places, column) for column in again)
 
 
 def _line_by_line(file: RawFile, block: Block, fields: Sequence[str], literals: bool) -> pl.DataFrame:
@@ -94,18 +125,16 @@ def _what_is_wrong(row: Any, last: bool) -> str:
 
 def parse_line(line: str, literals: bool = False) -> Any:
     """The value of one line; ``None`` if it is neither JSON nor, where allowed, a Python literal."""
-    if not (literals and line.startswith("{'")):
+    if not (literals and _begins_as_literal(line[:80].encode())):
         try:
             return json.loads(line)
         except (ValueError, RecursionError):
             if not literals:
                 return None
-    for text in (_BULK.sub("", line), line):
-        try:
-            return ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
-            continue
-    return None
+    try:
+        return read_literal(line)
+    except ValueError:
+        return None
 
 
 def _as_text(value: Any) -> str | None:
