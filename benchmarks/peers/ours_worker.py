@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 from collections.abc import Iterator
 from importlib.metadata import version
 from itertools import islice
@@ -98,8 +100,9 @@ class Steps:
 
 
 def build(settings: dict[str, Any]) -> tuple[dict[str, Operation], dict[str, Any]]:
-    """Operation: ``step``."""
+    """Operations: ``step``, and ``memory``: bytes of the process and of what training holds."""
     torch.set_num_threads(settings["threads"])
+    empty = peak_memory()
     workload = Workload.load(Path(settings["data"]))
     about = {
         "versions": {"recmind": version("recmind"), "torch": torch.__version__, "numpy": np.__version__},
@@ -108,7 +111,54 @@ def build(settings: dict[str, Any]) -> tuple[dict[str, Operation], dict[str, Any
     }
     trainer = make_trainer(workload, config_of(settings))
     about["steps_per_epoch"] = -(-len(workload) // settings["batch"])
-    return {"step": Steps(trainer)}, about
+    built = peak_memory()
+    forget_peak()
+
+    def memory(_: int) -> dict[str, Any]:
+        held = {"graph": held_bytes(trainer.model.graph), "sampler": held_bytes(trainer.sampler)}
+        return held | {"empty": empty, "built": built, "trained": peak_memory()}
+
+    return {"step": Steps(trainer), "memory": memory}, about
+
+
+def forget_peak() -> None:
+    """Count the peak anew from here, where the system lets a process do so (Linux)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_memory() -> int:
+    """Bytes that this process has held at most since the start or :func:`forget_peak`."""
+    # getrusage would count what the driver held when it started this process.
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def held_bytes(thing: object) -> int:
+    """Bytes of the tensors and arrays that ``thing`` holds, each once."""
+    found: dict[int, int] = {}
+    waiting, seen = [thing], set()
+    while waiting:
+        part = waiting.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, torch.Tensor) and part.layout == torch.sparse_csr:
+            waiting += [part.crow_indices(), part.col_indices(), part.values()]
+        elif isinstance(part, torch.Tensor):
+            found[part.untyped_storage().data_ptr()] = part.untyped_storage().nbytes()
+        elif isinstance(part, np.ndarray):
+            found[part.__array_interface__["data"][0]] = part.nbytes
+        elif isinstance(part, dict):
+            waiting += part.values()
+        elif isinstance(part, (list, tuple)):
+            waiting += part
+        elif hasattr(part, "__dict__"):
+            waiting += vars(part).values()
+    return sum(found.values())
 
 
 if __name__ == "__main__":

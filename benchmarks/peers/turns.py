@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,10 @@ def take_turns(contenders: list[Contender], operation: str, *, rounds: int, seco
             own += readings[contender.label][-1].cpu
     others = (busy_seconds() - busy - own) / (time.perf_counter() - start)
     if others > _DISTURBED:
-        print(f"note: other processes kept {others:.1f} cores busy meanwhile; mind the ratios of processor time")
+        print(
+            f"note: other processes kept {others:.1f} cores busy meanwhile; mind the ratios of processor time",
+            file=sys.stderr,
+        )
     return readings
 
 
