@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import time
@@ -27,6 +28,8 @@ from recmind.progress import task
 from recmind.schema import Files
 
 _OURS = {Files.INTERACTIONS, Files.ITEMS, Files.USERS, Files.DATASET}
+_NEW, _OLD = "new", "old"
+"""Folders in a workplace: the dataset that was made, and the one that it replaces."""
 _REPEAT = "the row is an exact repeat of an earlier one"
 
 
@@ -45,7 +48,8 @@ def prepare(
     """Make the dataset folder ``out`` from raw files.
 
     Nothing is done where the same files and settings made ``out`` before. On
-    failure ``out`` stays as it was.
+    failure ``out`` stays as it was. A process that was killed just while it put its
+    dataset in place is finished by the next call, which removes what it left.
 
     Parameters
     ----------
@@ -76,6 +80,7 @@ def prepare(
         something other than a dataset, or, with ``config.strict``, at the first problem.
     """
     config, columns, out = config or PrepareConfig(), dict(columns or {}), Path(out)
+    _clear_up(out)
     named: dict[Role, Path | None] = {"interactions": interactions, "items": items, "users": users}
     inputs = find_inputs(
         get_source(source),
@@ -104,9 +109,8 @@ def prepare(
             seconds=round(time.perf_counter() - started, 2),
         )
         info = {"name": out.resolve().name, **dataset.info, **report.as_info(), "prepared_from": stamp}
-        result = folder / "dataset"
-        Dataset(dataset.interactions, dataset.items, dataset.users, info).save(result)
-        _replace(result, out, folder / "old")
+        Dataset(dataset.interactions, dataset.items, dataset.users, info).save(folder / _NEW)
+        _replace(out, folder)
     return report
 
 
@@ -202,16 +206,28 @@ def _check_out(out: Path, inputs: Inputs) -> None:
         raise DataError("the output folder holds other files", where=out, got=foreign[:5], hint="use a new folder")
 
 
+def _prefix(out: Path) -> str:
+    return f".{out.resolve().name}.preparing-"
+
+
+def _clear_up(out: Path) -> None:
+    """Remove the workplaces of killed processes; a dataset that was about to replace ``out`` goes to its place."""
+    target = out.resolve()
+    for folder in target.parent.glob(f"{glob.escape(_prefix(out))}*"):
+        if _runs_elsewhere(folder.name.removeprefix(_prefix(out))):
+            continue
+        # `old` is there only once the new dataset is whole, see `_replace`.
+        if not target.exists() and (folder / _OLD).exists() and (folder / _NEW).exists():
+            (folder / _NEW).rename(target)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def _workplace(out: Path) -> Iterator[Path]:
-    """A temporary folder beside ``out``, removed in any case; those of killed processes too."""
+    """A temporary folder beside ``out``, removed in any case."""
     parent = out.resolve().parent
     parent.mkdir(parents=True, exist_ok=True)
-    prefix = f".{out.resolve().name}.preparing-"
-    for old in parent.glob(f"{prefix}*"):
-        if not _runs(old.name.removeprefix(prefix)):
-            shutil.rmtree(old, ignore_errors=True)
-    folder = parent / f"{prefix}{os.getpid()}"
+    folder = parent / f"{_prefix(out)}{os.getpid()}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     try:
@@ -220,24 +236,28 @@ def _workplace(out: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _runs(pid: str) -> bool:
+def _runs_elsewhere(pid: str) -> bool:
+    """Whether ``pid`` is another process that runs: in containers the dead one often had this one's number."""
+    if not pid.isdecimal():
+        return True  # not a name of ours
     try:
         os.kill(int(pid), 0)
-    except (ValueError, ProcessLookupError):
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True
-    return True
+    return int(pid) != os.getpid()
 
 
-def _replace(new: Path, out: Path, old: Path) -> None:
-    """Put the folder ``new`` in the place of ``out``; on failure ``out`` is put back."""
-    if not out.exists():
-        new.rename(out)
+def _replace(out: Path, folder: Path) -> None:
+    """Put the new dataset of a workplace in the place of ``out``; on failure ``out`` is put back."""
+    target, new, old = out.resolve(), folder / _NEW, folder / _OLD
+    if not target.exists():
+        new.rename(target)
         return
-    out.rename(old)
+    target.rename(old)
     try:
-        new.rename(out)
+        new.rename(target)
     except BaseException:
-        old.rename(out)
+        old.rename(target)
         raise
