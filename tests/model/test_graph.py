@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import torch
+
+from recmind.model.graph import NodeSubset
 
 
 def test_blocks_are_the_normalised_adjacency_and_its_transpose(example):
@@ -24,15 +28,45 @@ def test_normalised_log_degree_by_hand(example):
 
 
 def test_log_degree_of_a_side_without_an_edge_is_zero(make):
-    graph = make([(0, 0)], 1, 1).graph
-    lonely = type(graph)(graph.user_rows, graph.item_rows, torch.zeros(2))
-    assert lonely.normalised_log_degree().tolist() == [0, 0]
+    assert make([], 1, 1).graph.normalised_log_degree().tolist() == [0, 0]
+
+
+def test_inverses_by_hand(example):
+    degrees = [3, 2, 1, 0, 2, 1, 2, 2, 2, 1, 1, 0, 1]
+    roots, inverses = [d**-0.5 if d else 0 for d in degrees], [1 / d if d else 0 for d in degrees]
+    np.testing.assert_allclose(example.double().inverse_roots.numpy(), roots, rtol=1e-15)
+    np.testing.assert_allclose(example.double().inverse_degrees.numpy(), inverses, rtol=1e-15)
+
+
+def test_lists_of_neighbours(example):
+    graph = example.graph
+    by_hand = [[6, 7, 8], [7, 9], [6], [], [8, 10], [12], [0, 2], [0, 1], [0, 4], [1], [4], [], [5]]
+    offsets = graph.offsets.tolist()
+    found = [graph.neighbours[a:b].tolist() for a, b in itertools.pairwise(offsets)]
+    assert found == by_hand
+    assert (graph.n_interactions, len(offsets)) == (9, 14)
+    assert (graph.offsets.dtype, graph.neighbours.dtype, graph.degrees.dtype) == (
+        torch.int64,
+        torch.int32,
+        torch.float32,
+    )
+
+
+def test_lists_are_ascending_whatever_the_order_of_interactions(make):
+    pairs = [(2, 1), (0, 4), (2, 0), (1, 4), (0, 2), (2, 3), (0, 0)]
+    first, second = make(pairs, 3, 5).graph, make(sorted(pairs), 3, 5).graph
+    assert torch.equal(first.offsets, second.offsets)
+    assert torch.equal(first.neighbours, second.neighbours)
+    assert first.neighbours[: first.offsets[3]].tolist() == [3, 5, 7, 7, 3, 4, 6]
 
 
 def test_to_changes_the_precision_of_everything(example):
     graph = example.graph.to("cpu", torch.float64)
-    assert {graph.user_rows.dtype, graph.item_rows.dtype, graph.degrees.dtype} == {torch.float64}
-    assert torch.equal(graph.user_rows.to_dense().float(), example.graph.user_rows.to_dense())
+    derived = graph.degrees, graph.inverse_roots, graph.inverse_degrees, graph.user_rows, graph.item_rows
+    assert {tensor.dtype for tensor in derived} == {torch.float64}
+    np.testing.assert_allclose(graph.user_rows.to_dense().numpy(), example.normalised[:6, 6:], rtol=1e-15)
+    np.testing.assert_allclose(graph.user_rows.to_dense(), example.graph.user_rows.to_dense(), rtol=2e-7)
+    assert torch.equal(graph.neighbours, example.graph.neighbours)
 
 
 def test_more_items_than_interactions(make):
@@ -40,3 +74,22 @@ def test_more_items_than_interactions(make):
     dense = graph.user_rows.to_dense()
     assert dense[0, 3] == 1
     assert dense.sum() == 1
+
+
+class TestNodeSubset:
+    def test_distinct_and_ascending(self):
+        subset = NodeSubset.of(6, torch.tensor([4, 1, 4]), torch.tensor([1, 0]), torch.tensor([], dtype=torch.int64))
+        assert subset.nodes.tolist() == [0, 1, 4]
+        assert subset.positions.tolist() == [0, 1, -1, -1, 2, -1]
+        assert len(subset) == 3
+        assert (subset.nodes.dtype, subset.positions.dtype) == (torch.int64, torch.int32)
+
+    def test_locate(self):
+        subset = NodeSubset.of(6, torch.tensor([5, 2, 3]))
+        assert subset.locate(torch.tensor([3, 3, 5, 2])).tolist() == [1, 1, 2, 0]
+        assert subset.locate(torch.tensor([3])).dtype == torch.int64
+
+    def test_none_and_all(self):
+        nothing = NodeSubset.of(3, torch.tensor([], dtype=torch.int64))
+        assert (len(nothing), nothing.positions.tolist()) == (0, [-1, -1, -1])
+        assert NodeSubset.of(3, torch.arange(3)).positions.tolist() == [0, 1, 2]

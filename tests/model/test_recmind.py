@@ -6,6 +6,7 @@ import torch
 
 from recmind.config import GateConfig, ModelConfig
 from recmind.model.gating import propagate_gated
+from recmind.model.graph import NodeSubset
 from recmind.model.language_view import TextInputs
 from recmind.model.propagation import propagate
 from recmind.model.recmind import RecMind
@@ -66,9 +67,10 @@ class TestPopularityTerm:
 
     def test_rows_of_a_batch_are_rows_of_the_whole(self, example):
         model = recmind(example, popularity=True)
-        nodes = torch.tensor([7, 0, 12, 7])
-        views = model()
-        assert torch.equal(model.final(views, nodes), model.final(views)[nodes])
+        wanted = NodeSubset.of(13, torch.tensor([7, 0, 12, 7]))
+        part, whole = model.final(model(wanted=wanted)), model.final(model())
+        assert torch.equal(part[:, -1], whole[[0, 7, 12], -1])
+        np.testing.assert_allclose(part.detach(), whole[[0, 7, 12]].detach(), rtol=1e-12, atol=1e-14)
 
     def test_starts_without_influence(self, example):
         plain, model = all_vectors(recmind(example)), all_vectors(recmind(example, popularity=True))
@@ -99,22 +101,22 @@ class TestViews:
 
     def test_free_start_and_gate(self, example):
         model = recmind(example)
-        graph, gates = propagate_gated(model.free, model.language(), model.log_degree, model.graph, model.gate)
+        graph, _, gates = propagate_gated(model.free, model.language(), model.log_degree, model.graph, model.gate)
         views = model()
         assert torch.equal(views.graph, graph)
-        assert torch.equal(torch.stack(views.gates), torch.stack(gates))
+        assert torch.equal(views.gates, gates)
         assert views.regularised is model.free
 
     def test_start_from_free_part_and_text(self, example):
         model = recmind(example, initial="free+text", gate=GateConfig(kind="none"))
-        expected = propagate(model.free + model.language(), model.graph, 2)
+        expected, _ = propagate(model.free + model.language(), model.graph, 2)
         assert torch.equal(model().graph, expected)
 
     def test_without_gate_and_text_the_graph_view_is_lightgcn(self, example):
         model = recmind(example, gate=GateConfig(kind="none"))
         assert model.gate is None
-        assert torch.equal(model().graph, propagate(model.free, model.graph, 2))
-        assert model().gates == []
+        assert torch.equal(model().graph, propagate(model.free, model.graph, 2)[0])
+        assert model().gates is None
 
     def test_without_layers_there_is_no_gate_and_no_propagation(self, example):
         model = recmind(example, layers=0)
@@ -126,6 +128,34 @@ class TestViews:
         big = make([(0, 0)], 500, 500)
         model = RecMind(big.graph, texts_of(500), ModelConfig(dim=8, init_std=0.02))
         assert float(model.free.detach().std()) == pytest.approx(0.02, rel=0.05)
+
+
+class TestWanted:
+    """A step asks for the nodes of its batch; they and what they teach must be those of the whole."""
+
+    @pytest.mark.parametrize("kind", ["node-layer", "none"])
+    @pytest.mark.parametrize("initial", ["free", "free+text"])
+    @pytest.mark.parametrize("layers", [0, 1, 3])
+    @pytest.mark.parametrize("nodes", [[0, 3, 5, 6, 11, 12], [3], list(range(13))])
+    def test_views_and_gradients_of_the_whole(self, example, kind, initial, layers, nodes):
+        results = []
+        for wanted in (None, NodeSubset.of(13, torch.tensor(nodes))):
+            model = recmind(example, initial=initial, layers=layers, gate=GateConfig(kind=kind), popularity=True)
+            views = model(torch.Generator().manual_seed(1), wanted)
+            assert views.wanted is wanted
+            parts = [model.final(views), views.graph, views.language, views.regularised]
+            rows = [part if wanted else part[nodes] for part in parts]
+            generator = torch.Generator().manual_seed(2)
+            drawn = [torch.randn(row.shape, generator=generator, dtype=torch.float64) for row in rows]
+            sum((row * weight).sum() for row, weight in zip(rows, drawn, strict=True)).backward()
+            gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+            results.append((rows, gradients))
+        (whole, taught), (part, learnt) = results
+        for one, other in zip(whole, part, strict=True):
+            np.testing.assert_allclose(other.detach(), one.detach(), rtol=1e-11, atol=1e-13)
+        assert learnt.keys() == taught.keys()
+        for name, gradient in taught.items():
+            np.testing.assert_allclose(learnt[name], gradient, rtol=1e-10, atol=1e-12, err_msg=name)
 
 
 @pytest.mark.parametrize("score", ["dot", "cosine"])

@@ -72,7 +72,7 @@ class TestText:
             example.graph, texts, ModelConfig(name="text", dim=4, layers=3, precision="float32"), seed=0
         )
         views = model()
-        assert torch.equal(model.final(views), propagate(model.language(), example.graph, 3))
+        assert torch.equal(model.final(views), propagate(model.language(), example.graph, 3)[0])
         assert views.regularised is None
 
     def test_a_new_item_gets_what_a_catalogue_item_without_edge_gets(self, example, texts):

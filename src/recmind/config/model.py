@@ -70,5 +70,8 @@ class ModelConfig(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the products in the projection. `auto`: bfloat16 where the hardware has
     matrix units for it (AMX, CUDA), else float32. Sums and parameters are always float32."""
+    storage: Literal["float32", "bfloat16"] = "float32"
+    """Number format in which a hop over the graph leaves its result to the next one. `bfloat16` halves what is
+    read per edge at three digits of precision; sums are float32."""
     gate: GateConfig = GateConfig()
     """The gate."""

@@ -4,63 +4,39 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
-from recmind.model.graph import BipartiteGraph
-from recmind.model.propagation import propagate_once
-
-
-def gate_values(embeddings: Tensor, language: Tensor, log_degree: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """γ_v = σ(wᵀ[E_v ‖ z^L_v ‖ d̃_v] + b).
-
-    Parameters
-    ----------
-    embeddings, language:
-        E^(l) and z^L of n nodes, ``(n, d)``.
-    log_degree:
-        d̃, ``(n,)``.
-    weight:
-        w, ``(2d + 1,)``.
-    bias:
-        b, a scalar.
-
-    Returns
-    -------
-    Tensor
-        γ in (0, 1), ``(n,)``; 1 lets only the graph through, 0 only the language.
-    """
-    d = embeddings.shape[1]
-    logit = embeddings @ weight[:d] + language @ weight[d : 2 * d] + log_degree * weight[2 * d] + bias
-    return torch.sigmoid(logit)
-
-
-def mix(embeddings: Tensor, language: Tensor, gamma: Tensor) -> Tensor:
-    """Ê_v = γ_v E_v + (1 - γ_v) z^L_v, ``(n, d)``."""
-    return torch.lerp(language, embeddings, gamma[:, None])
+from recmind import kernels
+from recmind.model.graph import BipartiteGraph, NodeSubset
 
 
 class Gate(nn.Module):
-    """Gate parameters: w and b for every layer, apart for users and items."""
+    """Gate parameters: w ``(layers, 2, 2 d + 1)`` and b ``(layers, 2)``, for every layer, apart for users and items."""
 
     def __init__(self, layers: int, dim: int, init_bias: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(layers, 2, 2 * dim + 1))
         self.bias = nn.Parameter(torch.full((layers, 2), float(init_bias)))
 
-    def forward(self, layer: int, embeddings: Tensor, language: Tensor, log_degree: Tensor, n_users: int) -> Tensor:
-        """γ of all nodes in one layer, ``(n_nodes,)``."""
-        sides = (slice(0, n_users), slice(n_users, None))
-        return torch.cat(
-            [
-                gate_values(embeddings[s], language[s], log_degree[s], self.weight[layer, i], self.bias[layer, i])
-                for i, s in enumerate(sides)
-            ]
-        )
-
 
 def propagate_gated(
-    embeddings: Tensor, language: Tensor, log_degree: Tensor, graph: BipartiteGraph, gate: Gate
-) -> tuple[Tensor, list[Tensor]]:
+    embeddings: Tensor,
+    language: Tensor,
+    log_degree: Tensor,
+    graph: BipartiteGraph,
+    gate: Gate,
+    wanted: NodeSubset | None = None,
+    storage: torch.dtype | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Gated propagation: E^(l+1) = Â(γ^(l) E^(l) + (1-γ^(l)) z^L), z^G the mean of all layers.
+
+    γ_v^(l) = σ(wᵀ[E_v^(l) ‖ z^L_v ‖ d̃_v] + b) lies in (0, 1): 1 lets only the
+    graph through, 0 only the language. w and b belong to a layer and a side.
+
+    The gradient is written out by hand, so that a layer is three passes over
+    the nodes and one over the edges, forward and backward each, and the edges
+    of the last layer are those of the wanted nodes.
 
     Parameters
     ----------
@@ -70,17 +46,85 @@ def propagate_gated(
         z^L, ``(n_nodes, d)``.
     log_degree:
         d̃, ``(n_nodes,)``.
+    wanted:
+        Nodes whose views are needed; ``None`` for all.
+    storage:
+        Precision in which Ê is stored for the product; ``None`` takes that of the embeddings.
 
     Returns
     -------
-    tuple
-        z^G ``(n_nodes, d)`` and γ of each layer, ``(n_nodes,)`` each.
+    tuple of Tensor
+        z^G and z^L of the wanted nodes, ``(k, d)`` each, and γ, ``(layers,
+        n_nodes)``, without gradient.
     """
-    layers = gate.bias.shape[0]
-    total, current, gammas = embeddings, embeddings, []
-    for layer in range(layers):
-        gamma = gate(layer, current, language, log_degree, graph.n_users)
-        current = propagate_once(mix(current, language, gamma), graph)
-        total = total + current
-        gammas.append(gamma)
-    return total / (layers + 1), gammas
+    return _Gated.apply(embeddings, language, gate.weight, gate.bias, log_degree, graph, wanted, storage)
+
+
+class _Gated(Function):
+    @staticmethod
+    def forward(
+        ctx,
+        embeddings: Tensor,
+        language: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        log_degree: Tensor,
+        graph: BipartiteGraph,
+        wanted: NodeSubset | None,
+        storage: torch.dtype | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        layers, dtype = len(weight), embeddings.dtype
+        current, kept, gammas = embeddings, [], []
+        total = _rows(embeddings, wanted).clone()
+        share = 1 / (layers + 1)
+        for layer in range(layers):
+            mixed, gamma = kernels.mix(
+                current, language, log_degree, weight[layer], bias[layer], graph.n_users, dtype=storage
+            )
+            kept.append(current)
+            gammas.append(gamma)
+            if layer == layers - 1:
+                total = kernels.product(graph, mixed, wanted=wanted, base=total, alpha=share, beta=share, dtype=dtype)
+            else:
+                current = kernels.product(graph, mixed, dtype=dtype)
+                total += _rows(current, wanted)
+        gates = torch.stack(gammas)
+        ctx.save_for_backward(language, weight, log_degree, gates, *kept)
+        ctx.graph, ctx.wanted, ctx.storage = graph, wanted, storage
+        ctx.mark_non_differentiable(gates)
+        return total, _rows(language, wanted).view_as(total), gates
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        language, weight, log_degree, gates, *kept = ctx.saved_tensors
+        graph, wanted, layers = ctx.graph, ctx.wanted, len(weight)
+        of_layer = grads[0] / (layers + 1)
+        # Nothing comes from layers above the last; below it, each layer also has its own share in the mean.
+        grad, given = of_layer, wanted
+        of_language, of_weight, of_bias = None, torch.empty_like(weight), weight.new_empty(layers, 2)
+        for layer in reversed(range(layers)):
+            mixed = kernels.product(graph, grad, given=given, dtype=grads[0].dtype)
+            grad, of_language, of_weight[layer], of_bias[layer] = kernels.mix_backward(
+                mixed,
+                kept[layer],
+                language,
+                log_degree,
+                gates[layer],
+                weight[layer],
+                graph.n_users,
+                of_language,
+                of_layer,
+                wanted,
+            )
+            given = None
+        assert of_language is not None
+        if wanted is None:
+            of_language += grads[1]
+        else:
+            of_language.index_add_(0, wanted.nodes, grads[1])
+        return grad, of_language, of_weight, of_bias, None, None, None, None
+
+
+def _rows(x: Tensor, wanted: NodeSubset | None) -> Tensor:
+    return x if wanted is None else x.index_select(0, wanted.nodes)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from recmind import kernels
 from recmind.config import ModelConfig
 from recmind.model.graph import BipartiteGraph
-from recmind.model.propagation import mean_of_items
+from recmind.model.propagation import with_means_of_items
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,13 @@ def neighbour_context(texts: TextInputs, graph: BipartiteGraph) -> Tensor:
     Tensor
         ``(n_nodes, d_lm)``, users first, rows normalised; zero where nothing is known.
     """
-    item_degree, user_degree = graph.degrees[graph.n_users :, None], graph.degrees[: graph.n_users, None]
-    sums = mean_of_items(texts.items, graph) * user_degree
-    others = (user_degree - 1).clamp_min(1)
-    # Σ_u (S_u - t_i) / (n_u - 1) through the items' block of Â, whose weights 1/√(d_u d_i) are undone.
-    share = user_degree.sqrt() / others
-    received = (graph.item_rows @ torch.cat([sums * share, share], dim=1)) * item_degree.sqrt()
+    degrees = graph.degrees[: graph.n_users, None]
+    sums = with_means_of_items(texts.items, graph)[: graph.n_users] * degrees
+    # Σ_u (S_u - t_i) / (n_u - 1); shares_of_users divides by n_u, which is undone.
+    share = degrees / (degrees - 1).clamp_min(1)
+    received = kernels.shares_of_users(
+        graph, torch.cat([sums * share, share], dim=1), texts.items.new_zeros(graph.n_items, sums.shape[1] + 1)
+    )
     own = texts.items * received[:, -1:]
     context = received[:, :-1] - own
     # Where the others say nothing, the difference is the rounding of i's own text: normalised, it would give i away.
@@ -99,24 +101,25 @@ class LanguageView(nn.Module):
         self.texts, self.graph, self.config = texts, graph, config
         self.low_precision = uses_bfloat16(config.precision, texts.items.device)
         d_lm = texts.items.shape[1]
+        # What the projection reads in training, in its precision once and for all.
+        self.inputs = texts.to(texts.items.device, torch.bfloat16) if self.low_precision else texts
         self.projection = _projection(d_lm, config)
         self.fallback = nn.Sequential(nn.Linear(d_lm + 1, config.dim), nn.GELU(), nn.Linear(config.dim, config.dim))
         log_degree = graph.normalised_log_degree()[:, None]
         self.context = torch.cat([neighbour_context(texts, graph), log_degree], dim=1)
+        self.alone = torch.nonzero(graph.degrees[: graph.n_users] == 0).squeeze(1)  # users without an item
 
     def forward(self, generator: torch.Generator | None = None) -> Tensor:
         """z^L of all nodes, ``(n_nodes, d)``; with a generator as in training, without as in use."""
         n_users = self.graph.n_users
-        texts = self.texts
+        texts = self.inputs
         items = self._side(texts.items, texts.items_known, self.context[n_users:], generator)
         if texts.users is not None and texts.users_known is not None:
-            users = self._side(texts.users, texts.users_known, self.context[:n_users], generator)
-        else:
-            users = mean_of_items(items, self.graph)
-            alone = self.graph.degrees[:n_users] == 0
-            if bool(alone.any()):
-                users = torch.where(alone[:, None], self.fallback(self.context[:n_users]), users)
-        return torch.cat([users, items])
+            return torch.cat([self._side(texts.users, texts.users_known, self.context[:n_users], generator), items])
+        nodes = with_means_of_items(items, self.graph)
+        if len(self.alone):
+            nodes = nodes.index_copy(0, self.alone, self.fallback(self.context[self.alone]))
+        return nodes
 
     def _project(self, vectors: Tensor) -> Tensor:
         """The projection, in bfloat16 with float32 sums where ``model.precision`` says so, ``(n, d)`` float32."""

@@ -1,35 +1,28 @@
-"""Propagation over the graph, differentiable, with  symmetric: one product forward, the same backward."""
+"""Propagation over the graph, differentiable. Â is symmetric, so the gradient goes through the product itself."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
-from recmind.model.graph import BipartiteGraph
-
-
-def propagate_once(embeddings: Tensor, graph: BipartiteGraph) -> Tensor:
-    """One hop: E^(l+1) = Â E^(l).
-
-    Parameters
-    ----------
-    embeddings:
-        E^(l), ``(n_nodes, d)``, users first.
-
-    Returns
-    -------
-    Tensor
-        E^(l+1), ``(n_nodes, d)``; zero rows for nodes without an edge.
-    """
-    return _Product.apply(embeddings, graph)
+from recmind import kernels
+from recmind.model.graph import BipartiteGraph, NodeSubset
 
 
-def propagate(embeddings: Tensor, graph: BipartiteGraph, layers: int) -> Tensor:
-    """LightGCN's graph view: z^G = 1/(L+1) Σ_{l=0..L} E^(l) (He et al. 2020, equations 7 and 8).
+def propagate(
+    embeddings: Tensor,
+    graph: BipartiteGraph,
+    layers: int,
+    wanted: NodeSubset | None = None,
+    storage: torch.dtype | None = None,
+) -> tuple[Tensor, Tensor]:
+    """LightGCN's graph view: z^G = 1/(L+1) Σ_{l=0..L} Â^l E^(0) (He et al. 2020, equations 7 and 8).
 
     Evaluated as E + Â(E + Â(E + …)), which keeps no layer in memory. The
-    polynomial 1/(L+1) Σ Â^l is as symmetric as Â, so the gradient goes through
-    the very same product.
+    polynomial is as symmetric as Â, so the gradient takes the same way back.
+    The last hop forward visits the wanted rows alone, the first hop backward
+    the edges of nodes that have a gradient.
 
     Parameters
     ----------
@@ -37,106 +30,134 @@ def propagate(embeddings: Tensor, graph: BipartiteGraph, layers: int) -> Tensor:
         E^(0), ``(n_nodes, d)``.
     layers:
         L; 0 returns the embeddings.
+    wanted:
+        Nodes whose views are needed; ``None`` for all.
+    storage:
+        Precision in which a hop leaves its result to the next one; ``None``
+        takes that of the embeddings.
+
+    Returns
+    -------
+    tuple of Tensor
+        z^G and E^(0) of the wanted nodes, ``(k, d)`` each. Gradients of both are
+        gathered into one table.
     """
-    return _LayerMean.apply(embeddings, graph, layers) if layers else embeddings
+    return _LayerMean.apply(embeddings, graph, layers, wanted, storage)
 
 
-def mean_of_items(item_vectors: Tensor, graph: BipartiteGraph) -> Tensor:
-    """For each user the mean of the vectors of the user's training items.
+def propagate_once(embeddings: Tensor, graph: BipartiteGraph) -> Tensor:
+    """One hop: E^(l+1) = Â E^(l), ``(n_nodes, d)``; zero rows for nodes without an edge."""
+    return _Product.apply(embeddings, graph)
+
+
+def with_means_of_items(items: Tensor, graph: BipartiteGraph) -> Tensor:
+    """Vectors of all nodes from those of the items: a user's is the mean over the user's training items.
 
     Parameters
     ----------
-    item_vectors:
+    items:
         ``(n_items, d)``.
 
     Returns
     -------
     Tensor
-        ``(n_users, d)``; zero rows for users without an interaction.
+        ``(n_nodes, d)``, users first; zero rows for users without an interaction.
     """
-    # Â carries 1/√(d_u d_i); multiplying by √d_i before and dividing by √d_u after leaves 1/d_u.
-    roots = graph.degrees.sqrt()
-    item_roots, user_roots = roots[graph.n_users :, None], roots[: graph.n_users, None]
-    return _UserRows.apply(item_vectors * item_roots, graph) / user_roots.clamp_min(1e-12)
+    return _WithMeans.apply(items, graph)
 
 
-def gather_rows(x: Tensor, nodes: Tensor) -> Tensor:
-    """``x[nodes]`` with a gradient that is summed row by row, in order: fast and the same bits every time.
+def gather_rows(x: Tensor, rows: Tensor) -> Tensor:
+    """``x[rows]`` with a gradient that is summed row by row, in order: fast and the same bits every time.
 
     Parameters
     ----------
     x:
-        ``(n_nodes, d)``.
-    nodes:
-        int64 ``(n,)``; repeats are allowed.
+        ``(n, d)``.
+    rows:
+        int64 ``(k,)``; repeats are allowed.
     """
-    return _Gather.apply(x, nodes)
+    return _Gather.apply(x, rows)
 
 
-class _Gather(torch.autograd.Function):
+class _Gather(Function):
     @staticmethod
-    def forward(ctx, x: Tensor, nodes: Tensor) -> Tensor:
-        ctx.nodes, ctx.n = nodes, len(x)
-        return x.index_select(0, nodes)
+    def forward(ctx, x: Tensor, rows: Tensor) -> Tensor:
+        ctx.rows, ctx.n = rows, len(x)
+        return x.index_select(0, rows)
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
         grad = grads[0]
-        return grad.new_zeros(ctx.n, grad.shape[1]).index_add_(0, ctx.nodes, grad.contiguous()), None
+        return grad.new_zeros(ctx.n, grad.shape[1]).index_add_(0, ctx.rows, grad.contiguous()), None
 
 
-class _Product(torch.autograd.Function):
-    """Â x; the gradient of a symmetric product is the product of the gradient."""
-
+class _Product(Function):
     @staticmethod
     def forward(ctx, x: Tensor, graph: BipartiteGraph) -> Tensor:
         ctx.graph = graph
-        return _multiply(x, graph)
+        return kernels.product(graph, x)
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
-        return _multiply(grads[0], ctx.graph), None
+        return kernels.product(ctx.graph, grads[0]), None
 
 
-class _UserRows(torch.autograd.Function):
-    """The users' block of  times item vectors; the gradient goes through the items' block."""
-
+class _WithMeans(Function):
     @staticmethod
-    def forward(ctx, x: Tensor, graph: BipartiteGraph) -> Tensor:
+    def forward(ctx, items: Tensor, graph: BipartiteGraph) -> Tensor:
         ctx.graph = graph
-        return graph.user_rows @ x.contiguous()
+        everyone = items.new_empty(graph.n_nodes, items.shape[1])
+        everyone[graph.n_users :] = items
+        kernels.mean_of_items(graph, items, everyone[: graph.n_users])
+        return everyone
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
-        return ctx.graph.item_rows @ grads[0].contiguous(), None
+        users, items = grads[0].split([ctx.graph.n_users, ctx.graph.n_items])
+        return kernels.shares_of_users(ctx.graph, users, items), None
 
 
-class _LayerMean(torch.autograd.Function):
-    """1/(L+1) Σ_l Â^l x, its own transpose."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, graph: BipartiteGraph, layers: int) -> Tensor:
-        ctx.graph, ctx.layers = graph, layers
-        return _layer_mean(x.contiguous(), graph, layers)
+class _LayerMean(Function):
+    """1/(L+1) Σ_l Â^l x at the wanted nodes, and x there."""
 
     @staticmethod
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None, None]:
-        return _layer_mean(grads[0].contiguous(), ctx.graph, ctx.layers), None, None
+    def forward(
+        ctx, x: Tensor, graph: BipartiteGraph, layers: int, wanted: NodeSubset | None, storage: torch.dtype | None
+    ) -> tuple[Tensor, Tensor]:
+        ctx.graph, ctx.layers, ctx.wanted, ctx.storage = graph, layers, wanted, storage
+        rows = x if wanted is None else x.index_select(0, wanted.nodes)
+        if layers == 0:
+            return rows.clone(), rows.view_as(rows)
+        sums = x if storage is None else x.to(storage)
+        for _ in range(layers - 1):
+            sums = kernels.product(graph, sums, base=x, dtype=storage)
+        share = 1 / (layers + 1)
+        view = kernels.product(graph, sums, wanted=wanted, base=rows, alpha=share, beta=share, dtype=x.dtype)
+        return view, rows.view_as(rows)
 
-
-def _layer_mean(x: Tensor, graph: BipartiteGraph, layers: int) -> Tensor:
-    n, total = graph.n_users, x
-    for layer in range(layers):
-        scale = 1.0 / (layers + 1) if layer == layers - 1 else 1.0
-        total = torch.cat(
-            [
-                torch.addmm(x[:n], graph.user_rows, total[n:], beta=scale, alpha=scale),
-                torch.addmm(x[n:], graph.item_rows, total[:n], beta=scale, alpha=scale),
-            ]
-        )
-    return total
-
-
-def _multiply(x: Tensor, graph: BipartiteGraph) -> Tensor:
-    x = x.contiguous()
-    return torch.cat([graph.user_rows @ x[graph.n_users :], graph.item_rows @ x[: graph.n_users]])
+    @staticmethod
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        of_view, of_rows = grads
+        graph, layers, wanted = ctx.graph, ctx.layers, ctx.wanted
+        share = 1 / (layers + 1)
+        sums, given = of_view, wanted
+        for layer in range(layers):
+            last = layer == layers - 1
+            scale = share if last else 1.0
+            sums = kernels.product(
+                graph,
+                sums,
+                given=given,
+                base=of_view,
+                base_at=wanted,
+                alpha=scale,
+                beta=scale,
+                dtype=of_view.dtype if last else ctx.storage,
+            )
+            given = None
+        if layers == 0 and wanted is not None:
+            sums = of_view.new_zeros(graph.n_nodes, of_view.shape[1]).index_copy_(0, wanted.nodes, of_view)
+        elif layers == 0:
+            sums = of_view.clone()
+        total = sums.add_(of_rows) if wanted is None else sums.index_add_(0, wanted.nodes, of_rows)
+        return total, None, None, None, None

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
 from recmind.config import ModelConfig
 from recmind.model.gating import Gate, propagate_gated
-from recmind.model.graph import BipartiteGraph
+from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.language_view import LanguageView, TextInputs
-from recmind.model.propagation import propagate
-from recmind.model.views import GraphModel, Views, rows_of, score_space
+from recmind.model.propagation import gather_rows, propagate
+from recmind.model.views import GraphModel, Views, score_space, storage_of
 
 
 class RecMind(GraphModel):
@@ -40,24 +42,28 @@ class RecMind(GraphModel):
         self.free = nn.Parameter(free)
         lonely = torch.nonzero(graph.degrees == 0).squeeze(1)
         if config.initial == "free+text" and len(lonely):
-            self.free.register_hook(lambda grad: grad.index_fill(0, lonely, 0))
+            self.free.register_post_accumulate_grad_hook(partial(_without_gradient, nodes=lonely))
         self.language = LanguageView(texts, graph, config)
         gated = config.gate.kind == "node-layer" and config.layers > 0
         self.gate = Gate(config.layers, config.dim, config.gate.init_bias) if gated else None
         self.log_degree = graph.normalised_log_degree()
         self.popularity = nn.Parameter(torch.zeros(())) if config.popularity else None
-        self.ones = torch.ones(self.n_users, device=self.log_degree.device)
+        self.ones = torch.ones(self.n_users, device=self.log_degree.device, dtype=self.log_degree.dtype)
 
-    def forward(self, generator: torch.Generator | None = None) -> Views:
-        """Views of all nodes."""
-        language = self.language(generator)
-        initial = self.free + language if self.config.initial == "free+text" else self.free
-        gates: list[Tensor] = []
+    def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
+        """Views of the wanted nodes, or of all."""
+        projected = self.language(generator)
+        initial = self.free + projected if self.config.initial == "free+text" else self.free
+        free = self.free if wanted is None else gather_rows(self.free, wanted.nodes)
+        storage = storage_of(self.config)
         if self.gate is None:
-            graph = propagate(initial, self.graph, self.config.layers)
-        else:
-            graph, gates = propagate_gated(initial, language, self.log_degree, self.graph, self.gate)
-        return Views(graph, language, self.free, gates)
+            graph, _ = propagate(initial, self.graph, self.config.layers, wanted, storage)
+            language = projected if wanted is None else gather_rows(projected, wanted.nodes)
+            return Views(graph, language, free, wanted=wanted)
+        graph, language, gates = propagate_gated(
+            initial, projected, self.log_degree, self.graph, self.gate, wanted, storage
+        )
+        return Views(graph, language, free, gates, wanted)
 
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:
         """h of items without an edge: their free part is zero and nothing flows to them.
@@ -75,14 +81,21 @@ class RecMind(GraphModel):
         expected = self.popularity * bought.sum() / (bought > 0).sum().clamp_min(1)
         return torch.cat([h, expected.expand(len(h), 1)], dim=1)
 
-    def final(self, views: Views, nodes: Tensor | None = None) -> Tensor:
-        """h = α z^G + (1-α) z^L of ``nodes``, ``(n, d)``, one column more with a popularity term."""
+    def final(self, views: Views) -> Tensor:
+        """h = α z^G + (1-α) z^L, ``(k, d)``, one column more with a popularity term."""
         assert views.language is not None
-        h = self._mix(rows_of(views.graph, nodes), rows_of(views.language, nodes))
+        h = self._mix(views.graph, views.language)
         if self.popularity is None:
             return h
-        column = torch.cat([self.ones, self.popularity * self.log_degree[self.n_users :]])
-        return torch.cat([h, rows_of(column[:, None], nodes)], dim=1)
+        # 1 for a user, w d̃ for an item: their product is the term of the score.
+        column = torch.cat([self.ones, self.popularity * self.log_degree[self.n_users :]])[:, None]
+        return torch.cat([h, column if views.wanted is None else gather_rows(column, views.wanted.nodes)], dim=1)
 
     def _mix(self, graph: Tensor, language: Tensor) -> Tensor:
         return score_space(torch.lerp(language, graph, self.config.alpha), self.config.score)
+
+
+def _without_gradient(table: Tensor, nodes: Tensor) -> None:
+    # Once accumulated, the gradient belongs to this table alone and may be changed in place.
+    assert table.grad is not None
+    table.grad.index_fill_(0, nodes, 0)

@@ -1,54 +1,58 @@
-"""What a graph model computes in one pass over all nodes."""
+"""What a graph model computes in one pass."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from recmind.model.propagation import gather_rows
+from recmind.config import ModelConfig
+from recmind.model.graph import NodeSubset
 
 
 @dataclass(frozen=True)
 class Views:
-    """The views of all nodes, users first.
+    """The views of the k nodes that were asked for, in ascending order, users first.
 
     Attributes
     ----------
     graph:
-        z^G, ``(n_nodes, d)``.
+        z^G, ``(k, d)``.
     language:
-        z^L, ``(n_nodes, d)``, or ``None`` for a model without texts.
+        z^L, ``(k, d)``, or ``None`` for a model without texts.
     regularised:
-        The free embeddings that Ω looks at, ``(n_nodes, d)``, or ``None``.
+        The free embeddings that Ω looks at, ``(k, d)``, or ``None``.
     gates:
-        γ of each layer, ``(n_nodes,)`` each.
+        γ of each layer and all nodes, ``(layers, n_nodes)``, or ``None``.
+    wanted:
+        The nodes, or ``None`` for all.
     """
 
     graph: Tensor
     language: Tensor | None = None
     regularised: Tensor | None = None
-    gates: list[Tensor] = field(default_factory=list)
+    gates: Tensor | None = None
+    wanted: NodeSubset | None = None
 
 
 class GraphModel(nn.Module):
-    """Base contract of the models that the trainer trains: one pass for all views, h for the rows that count."""
+    """Base contract of the models that the trainer trains: one pass for the views, and h from them."""
 
     n_users: int
     n_items: int
 
-    def forward(self, generator: torch.Generator | None = None) -> Views:
-        """Views of all nodes; with a generator as in training, without as in use."""
+    def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
+        """Views of the wanted nodes, or of all; with a generator as in training, without as in use.
+
+        A training step asks for the nodes of its batch, which saves most of
+        the last hop and of the first one backward.
+        """
         raise NotImplementedError
 
-    def final(self, views: Views, nodes: Tensor | None = None) -> Tensor:
-        """h of ``nodes``, int64 ``(n,)``, or of all nodes; scores are inner products of its rows.
-
-        Apart from :meth:`forward`, so that a step computes it for the rows of
-        its batch only.
-        """
+    def final(self, views: Views) -> Tensor:
+        """h of the nodes of ``views``, ``(k, d)``; scores are inner products of its rows."""
         raise NotImplementedError
 
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:
@@ -83,11 +87,11 @@ class VectorScorer:
         return self.users[users.to(self.users.device)] @ self.items.T
 
 
-def rows_of(x: Tensor, nodes: Tensor | None) -> Tensor:
-    """The rows of ``nodes``, or all."""
-    return x if nodes is None else gather_rows(x, nodes)
-
-
 def score_space(vectors: Tensor, score: str) -> Tensor:
     """Vectors whose inner products are the scores: as they are for ``dot``, normalised for ``cosine``."""
     return functional.normalize(vectors, dim=1) if score == "cosine" else vectors
+
+
+def storage_of(config: ModelConfig) -> torch.dtype | None:
+    """The precision in which a hop leaves its result to the next one; ``None`` for that of the parameters."""
+    return torch.bfloat16 if config.storage == "bfloat16" else None

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recmind.config import Config
 from recmind.model.alignment import ViewQueue, symmetric_info_nce
+from recmind.model.graph import NodeSubset
 from recmind.model.propagation import gather_rows
 from recmind.model.recmind import RecMind
 from recmind.model.views import GraphModel, Views
@@ -50,30 +51,34 @@ class Objective:
 
     def joint(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Loss:
         """Loss of the joint phase for a batch of interactions, int64 ``(b,)`` each."""
-        views = self.model(generator)
         settings, n_users = self.config.training, self.model.n_users
-        h_users, h_items = self.model.final(views, users), self.model.final(views, items + n_users)
-        positive = (h_users * h_items).sum(1) / settings.temperature
+        drawn = self._draw(users, generator).to(users.device)  # shared (n,), or own (b, n)
+        wanted = NodeSubset.of(n_users + self.model.n_items, users, items + n_users, drawn.flatten() + n_users)
+        views = self.model(generator, wanted)
+        h = self.model.final(views)
+        h_users, h_items = gather_rows(h, wanted.locate(users)), gather_rows(h, wanted.locate(items + n_users))
+        h_users = h_users / settings.temperature
+        positive = (h_users * h_items).sum(1)
         if settings.loss == "softmax":
-            negative, drawn = self._shared_negatives(h_users, views, items, generator)
-            cf = sampled_softmax(positive, negative / settings.temperature)
+            cf = sampled_softmax(positive, self._shared_scores(h_users, h, wanted, items, drawn))
         else:
-            negative, drawn = self._own_negatives(h_users, views, users, generator)
-            cf = bpr(positive, negative / settings.temperature)
+            negative, drawn = self._own_scores(h_users, h, wanted, drawn)
+            cf = bpr(positive, negative)
         total, alignment = cf, cf.new_zeros(())
         if self.aligned and self.config.alignment.weight:
             alignment = self.alignment(views, users, items, generator)
             total = total + self.config.alignment.weight * alignment
         if settings.weight_decay and views.regularised is not None:
             free = views.regularised
-            total = total + settings.weight_decay * l2(
-                *(gather_rows(free, nodes) for nodes in (users, items + n_users, drawn + n_users))
-            )
+            rows = (users, items + n_users, drawn.flatten() + n_users)
+            total = total + settings.weight_decay * l2(*(gather_rows(free, wanted.locate(nodes)) for nodes in rows))
         return Loss(total, cf.detach(), alignment.detach())
 
     def warmup(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Loss:
         """Loss of the warm-up: the alignment of a batch of nodes, int64 ``(n,)`` each."""
-        loss = self.alignment(self.model(generator), users, items, generator)
+        n_users = self.model.n_users
+        wanted = NodeSubset.of(n_users + self.model.n_items, users, items + n_users)
+        loss = self.alignment(self.model(generator, wanted), users, items, generator)
         return Loss(loss, loss.new_zeros(()), loss.detach())
 
     def alignment(self, views: Views, users: Tensor, items: Tensor, generator: torch.Generator) -> Tensor:
@@ -84,14 +89,15 @@ class Objective:
             if settings.sides not in ("both", side):
                 continue
             nodes = _distinct(codes, settings.batch_size, generator) + offset
+            rows = nodes if views.wanted is None else views.wanted.locate(nodes)
             queue = self.queues.get(side)
             assert views.language is not None
-            graph, language = gather_rows(views.graph, nodes), gather_rows(views.language, nodes)
+            graph, language = gather_rows(views.graph, rows), gather_rows(views.language, rows)
             total = total + symmetric_info_nce(
                 graph,
                 language,
                 temperature=settings.temperature,
-                nodes=nodes,
+                nodes=nodes if queue else None,  # distinct without a queue
                 graph_queue=queue.graph.clone() if queue else None,
                 language_queue=queue.language.clone() if queue else None,
                 queue_nodes=queue.nodes.clone() if queue else None,
@@ -126,42 +132,49 @@ class Objective:
         self._keys = keys
         return keys
 
-    def _own_negatives(
-        self, h_users: Tensor, views: Views, users: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Scores ``(b, n)`` of each user's own negatives and their codes, the hardest of several draws kept."""
-        settings, n_users = self.config.training, self.model.n_users
-        n, candidates = settings.n_negatives, settings.hard_candidates
-        drawn = self.sampler.negatives(users.cpu(), n * candidates, generator).to(users.device)
+    def _draw(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        """Codes of the negatives: ``(n,)``, ascending, for the whole batch, or ``(b, n)``, each user's own.
+
+        With as many shared negatives as items that can be drawn all of them
+        are taken, and the loss is the full softmax.
+        """
+        settings = self.config.training
+        if settings.loss != "softmax":
+            return self.sampler.negatives(users.cpu(), settings.n_negatives * settings.hard_candidates, generator)
+        if self._whole:
+            return self.sampler.candidates
+        return torch.sort(self.sampler.draw((settings.n_negatives,), generator)).values
+
+    @property
+    def _whole(self) -> bool:
+        return self.config.training.n_negatives >= len(self.sampler.candidates)
+
+    def _own_scores(self, h_users: Tensor, h: Tensor, wanted: NodeSubset, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``(b, n)`` of each user's own negatives and their codes, the hardest of several draws kept."""
+        n, candidates = self.config.training.n_negatives, self.config.training.hard_candidates
+        rows = wanted.locate(drawn + self.model.n_users)
         if candidates > 1:
             with torch.no_grad():
-                h = self.model.final(views, drawn.flatten() + n_users).view(*drawn.shape, -1)
-                scores = torch.einsum("bd,bnd->bn", h_users, h).view(-1, n, candidates)
-            drawn = drawn.view(-1, n, candidates).gather(2, scores.argmax(2, keepdim=True)).squeeze(2)
-        h = self.model.final(views, drawn.flatten() + n_users).view(*drawn.shape, -1)
-        return torch.einsum("bd,bnd->bn", h_users, h), drawn.flatten()
+                scores = torch.einsum("bd,bnd->bn", h_users, h[rows]).view(-1, n, candidates)
+            hardest = scores.argmax(2, keepdim=True)
+            drawn, rows = (x.view(-1, n, candidates).gather(2, hardest).squeeze(2) for x in (drawn, rows))
+        h_negative = gather_rows(h, rows.flatten()).view(*rows.shape, -1)
+        return torch.einsum("bd,bnd->bn", h_users, h_negative), drawn
 
-    def _shared_negatives(
-        self, h_users: Tensor, views: Views, items: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
-        """Scores ``(b, n)`` of negatives that the whole batch shares; a row's own positive is left out.
+    def _shared_scores(self, h_users: Tensor, h: Tensor, wanted: NodeSubset, items: Tensor, drawn: Tensor) -> Tensor:
+        """Logits ``(b, n)`` of negatives that the whole batch shares; a row's own positive is left out.
 
-        With as many negatives as items that can be drawn all of them are taken,
-        and the loss is the full softmax. Items drawn by popularity are corrected by
-        their log probability against the uniform one (Bengio & Senécal 2008).
+        Items drawn by popularity are corrected by their log probability
+        against the uniform one (Bengio & Senécal 2008).
         """
-        settings, device = self.config.training, items.device
-        whole = settings.n_negatives >= len(self.sampler.candidates)
-        if whole:
-            drawn = self.sampler.candidates.to(device)
-        else:
-            drawn = torch.sort(self.sampler.draw((settings.n_negatives,), generator)).values.to(device)
-        scores = h_users @ self.model.final(views, drawn + self.model.n_users).T
-        if settings.negatives == "popularity" and not whole:
-            log_q = self.sampler.log_probability.to(device)[drawn]
-            scores = scores - (log_q + math.log(self.sampler.n_items)) * settings.temperature
-        rows, columns = _occurrences(items, drawn)
-        return scores.index_put((rows, columns), scores.new_tensor(-torch.inf)), drawn
+        settings = self.config.training
+        scores = h_users @ gather_rows(h, wanted.locate(drawn + self.model.n_users)).T
+        if settings.negatives == "popularity" and not self._whole:
+            log_q = self.sampler.log_probability.to(drawn.device)[drawn]
+            scores = scores - (log_q + math.log(self.sampler.n_items))
+        # In place and unseen by autograd: the softmax has no gradient where it is zero.
+        scores.detach().index_put_(_occurrences(items, drawn), scores.new_tensor(-torch.inf))
+        return scores
 
 
 def _occurrences(items: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:

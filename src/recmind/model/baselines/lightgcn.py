@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from recmind.config import ModelConfig
-from recmind.model.graph import BipartiteGraph
+from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.propagation import propagate
-from recmind.model.views import GraphModel, Views, rows_of, score_space
+from recmind.model.views import GraphModel, Views, score_space, storage_of
 
 
 class LightGCN(GraphModel):
@@ -20,11 +20,11 @@ class LightGCN(GraphModel):
         self.n_users, self.n_items = graph.n_users, graph.n_items
         self.free = nn.Parameter(torch.randn(graph.n_nodes, config.dim) * config.init_std)
 
-    def forward(self, generator: torch.Generator | None = None) -> Views:
-        """Views of all nodes."""
-        graph = propagate(self.free, self.graph, self.config.layers)
-        return Views(graph, regularised=self.free)
+    def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
+        """Views of the wanted nodes, or of all."""
+        graph, free = propagate(self.free, self.graph, self.config.layers, wanted, storage_of(self.config))
+        return Views(graph, regularised=free, wanted=wanted)
 
-    def final(self, views: Views, nodes: Tensor | None = None) -> Tensor:
-        """h = z^G of ``nodes``, ``(n, d)``."""
-        return score_space(rows_of(views.graph, nodes), self.config.score)
+    def final(self, views: Views) -> Tensor:
+        """h = z^G, ``(k, d)``."""
+        return score_space(views.graph, self.config.score)

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from recmind.config import ModelConfig
-from recmind.model.graph import BipartiteGraph
+from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.language_view import LanguageView, TextInputs
 from recmind.model.propagation import propagate
-from recmind.model.views import GraphModel, Views, rows_of, score_space
+from recmind.model.views import GraphModel, Views, score_space, storage_of
 
 
 class TextGraph(GraphModel):
@@ -21,15 +21,15 @@ class TextGraph(GraphModel):
         self.n_users, self.n_items = graph.n_users, graph.n_items
         self.language = LanguageView(texts, graph, config)
 
-    def forward(self, generator: torch.Generator | None = None) -> Views:
-        """Views of all nodes."""
-        language = self.language(generator)
-        graph = propagate(language, self.graph, self.config.layers)
-        return Views(graph, language)
+    def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
+        """Views of the wanted nodes, or of all."""
+        projected = self.language(generator)
+        graph, language = propagate(projected, self.graph, self.config.layers, wanted, storage_of(self.config))
+        return Views(graph, language, wanted=wanted)
 
-    def final(self, views: Views, nodes: Tensor | None = None) -> Tensor:
-        """h = z^G of ``nodes``, ``(n, d)``."""
-        return score_space(rows_of(views.graph, nodes), self.config.score)
+    def final(self, views: Views) -> Tensor:
+        """h = z^G, ``(k, d)``."""
+        return score_space(views.graph, self.config.score)
 
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:
         """h of items without an edge: the share of their text that the mean over layers leaves."""

@@ -1,0 +1,74 @@
+// The kernels, as plain functions on pointers. kernels.cpp is compiled once for every instruction set
+// in the list below; module.cpp takes the best one that the processor has when the module is loaded.
+#pragma once
+
+#include <cstdint>
+
+namespace recmind {
+
+using bf16 = std::uint16_t;
+
+// out[r] = alpha * row_scale[i] * sum over j in N(i) of column_scale[j] * x[j]  +  beta * base[i],   i = rows[r]
+struct GatherSum {
+    const std::int64_t* offsets;      // neighbours of i: neighbours[offsets[i] .. offsets[i + 1])
+    const std::int32_t* neighbours;
+    const std::int64_t* rows;         // or null: row r is node first_row + r
+    std::int64_t n_rows, first_row;
+    const void* x;                    // d values each; node j in row j - first_column, or
+    const std::int32_t* x_at;         // in row x_at[j]; -1: not in x, counts as zero and is skipped
+    bool x_bf16;
+    std::int64_t first_column;
+    const float* row_scale;           // per node, or null: 1
+    const float* column_scale;        // per node, or null: 1
+    const float* base;                // or null; node i in row r, or
+    const std::int32_t* base_at;      // in row base_at[i]; -1: not in base, counts as zero
+    float alpha, beta;
+    void* out;                        // (n_rows, d)
+    bool out_bf16;
+    std::int64_t d;
+    const std::int64_t* bounds;       // rows bounds[c] .. bounds[c + 1] are chunk c
+    std::int64_t chunks;
+};
+
+// mixed[v] = z[v] + gamma[v] (e[v] - z[v]),  gamma[v] = sigmoid(w[side]·[e ‖ z ‖ log_degree] + b[side])
+struct Mix {
+    const float *e, *z, *log_degree;
+    const float *weight, *bias;       // (2, 2 d + 1) and (2): users, items
+    std::int64_t n, n_users, d;
+    void* mixed;
+    bool mixed_bf16;
+    float* gamma;
+};
+
+// The gradients of Mix from that of `mixed`.
+struct MixBackward {
+    const float *grad, *e, *z, *log_degree, *gamma, *weight;
+    const float* plus;                // added to grad_e, or null; node v in row v, or
+    const std::int32_t* plus_at;      // in row plus_at[v]; -1: nothing is added
+    std::int64_t n, n_users, d;
+    float *grad_e, *grad_z;
+    bool add_to_grad_z;
+    double* partial;                  // (mix_chunks(n, n_users), 2 d + 2): sums for weight, then bias
+};
+
+struct Kernels {
+    const char* name;
+    void (*gather_sum)(const GatherSum&, int threads);
+    void (*mix)(const Mix&, int threads);
+    void (*mix_backward)(const MixBackward&, int threads);
+};
+
+inline constexpr std::int64_t mix_rows = 1024;  // rows behind one partial sum
+
+// Chunks never mix users and items, so that each partial sum belongs to one side.
+inline std::int64_t mix_chunks(std::int64_t n, std::int64_t n_users) {
+    return (n_users + mix_rows - 1) / mix_rows + (n - n_users + mix_rows - 1) / mix_rows;
+}
+
+Kernels kernels_baseline();
+#if defined(RECMIND_X86)
+Kernels kernels_avx2();
+Kernels kernels_avx512();
+#endif
+
+}  // namespace recmind

@@ -1,0 +1,171 @@
+// Python's side of the kernels: checks shapes and contiguity, lets go of the interpreter, calls.
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace nb = nanobind;
+using namespace nb::literals;
+
+namespace recmind {
+namespace {
+
+template <class T, int Dims>
+using Array = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
+template <class T, int Dims>
+using Given = std::optional<Array<T, Dims>>;
+using Matrix = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+// What the processor can do, best first.
+std::vector<Kernels> usable() {
+    std::vector<Kernels> found;
+#if defined(RECMIND_X86)
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl"))
+        found.push_back(kernels_avx512());
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(kernels_avx2());
+#endif
+    found.push_back(kernels_baseline());
+    return found;
+}
+
+Kernels chosen = usable().front();
+
+void require(bool holds, const char* what) {
+    if (!holds) throw std::invalid_argument(what);
+}
+
+bool is_bf16(const Matrix& x) {
+    const auto type = x.dtype();
+    if (type.code == static_cast<uint8_t>(nb::dlpack::dtype_code::Bfloat)) return true;
+    require(type == nb::dtype<float>(), "expected float32 or bfloat16");
+    return false;
+}
+
+// First rows of chunks with about the same work each; a row counts as its edges and a little.
+std::vector<std::int64_t> chunk_bounds(const GatherSum& a, int threads) {
+    constexpr std::int64_t row_cost = 8, least = 8192;
+    const auto cost = [&](std::int64_t r) {
+        const std::int64_t i = a.rows ? a.rows[r] : a.first_row + r;
+        return a.offsets[i + 1] - a.offsets[i] + row_cost;
+    };
+    std::int64_t whole = 0;
+    for (std::int64_t r = 0; r < a.n_rows; ++r) whole += cost(r);
+    const std::int64_t share = std::max(least, whole / (threads * 16));
+    std::vector<std::int64_t> bounds{0};
+    std::int64_t sum = 0;
+    for (std::int64_t r = 0; r < a.n_rows; ++r) {
+        sum += cost(r);
+        if (sum >= share || r + 1 == a.n_rows) bounds.push_back(r + 1), sum = 0;
+    }
+    return bounds;
+}
+
+void gather_sum(Array<const std::int64_t, 1> offsets, Array<const std::int32_t, 1> neighbours, Matrix x, Matrix out,
+                Given<const std::int64_t, 1> rows, std::int64_t first_row, std::int64_t first_column,
+                Given<const std::int32_t, 1> x_at, Given<const float, 1> row_scale, Given<const float, 1> column_scale,
+                Given<const float, 2> base, Given<const std::int32_t, 1> base_at, float alpha, float beta, int threads) {
+    const auto size = [](const auto& a, int k) { return static_cast<std::int64_t>(a.shape(k)); };
+    const std::int64_t n_nodes = size(offsets, 0) - 1, n_rows = size(out, 0), d = size(x, 1);
+    require(size(out, 1) == d, "x and out differ in columns");
+    require(rows ? size(*rows, 0) == n_rows : first_row + n_rows <= n_nodes, "out has another number of rows than asked for");
+    for (const auto* scale : {&row_scale, &column_scale})
+        require(!*scale || size(**scale, 0) == n_nodes, "a scale is not one value a node");
+    for (const auto* at : {&x_at, &base_at}) require(!*at || size(**at, 0) == n_nodes, "x_at and base_at are one row a node");
+    require(!base || (size(*base, 1) == d && (base_at || size(*base, 0) == n_rows)), "base and out differ in shape");
+    GatherSum call{
+        .offsets = offsets.data(), .neighbours = neighbours.data(), .rows = rows ? rows->data() : nullptr,
+        .n_rows = n_rows, .first_row = first_row, .x = x.data(), .x_at = x_at ? x_at->data() : nullptr,
+        .x_bf16 = is_bf16(x), .first_column = x_at ? 0 : first_column,
+        .row_scale = row_scale ? row_scale->data() : nullptr,
+        .column_scale = column_scale ? column_scale->data() : nullptr, .base = base ? base->data() : nullptr,
+        .base_at = base_at ? base_at->data() : nullptr, .alpha = alpha, .beta = beta, .out = out.data(),
+        .out_bf16 = is_bf16(out), .d = d, .bounds = nullptr, .chunks = 0};
+    const nb::gil_scoped_release release;
+    const std::vector<std::int64_t> bounds = chunk_bounds(call, threads);
+    call.bounds = bounds.data(), call.chunks = static_cast<std::int64_t>(bounds.size()) - 1;
+    chosen.gather_sum(call, threads);
+}
+
+void mix(Array<const float, 2> e, Array<const float, 2> z, Array<const float, 1> log_degree,
+         Array<const float, 2> weight, Array<const float, 1> bias, std::int64_t n_users, Matrix mixed,
+         Array<float, 1> gamma, int threads) {
+    const auto n = static_cast<std::int64_t>(e.shape(0)), d = static_cast<std::int64_t>(e.shape(1));
+    require(z.shape(0) == e.shape(0) && z.shape(1) == e.shape(1), "e and z differ in shape");
+    require(mixed.shape(0) == e.shape(0) && mixed.shape(1) == e.shape(1), "e and mixed differ in shape");
+    require(log_degree.shape(0) == e.shape(0) && gamma.shape(0) == e.shape(0), "log_degree and gamma are one value a node");
+    require(weight.shape(0) == 2 && weight.shape(1) == 2 * e.shape(1) + 1 && bias.shape(0) == 2, "weight is (2, 2 d + 1), bias (2)");
+    const Mix call{.e = e.data(), .z = z.data(), .log_degree = log_degree.data(), .weight = weight.data(),
+                   .bias = bias.data(), .n = n, .n_users = n_users, .d = d, .mixed = mixed.data(),
+                   .mixed_bf16 = is_bf16(mixed), .gamma = gamma.data()};
+    const nb::gil_scoped_release release;
+    chosen.mix(call, threads);
+}
+
+void mix_backward(Array<const float, 2> grad, Array<const float, 2> e, Array<const float, 2> z,
+                  Array<const float, 1> log_degree, Array<const float, 1> gamma, Array<const float, 2> weight,
+                  Given<const float, 2> plus, Given<const std::int32_t, 1> plus_at, std::int64_t n_users, Array<float, 2> grad_e, Array<float, 2> grad_z,
+                  bool add_to_grad_z, Array<double, 2> sums, int threads) {
+    const auto n = static_cast<std::int64_t>(e.shape(0)), d = static_cast<std::int64_t>(e.shape(1));
+    const auto like_e = [&](const auto& a) { return a.shape(0) == e.shape(0) && a.shape(1) == e.shape(1); };
+    require(like_e(grad) && like_e(z) && like_e(grad_e) && like_e(grad_z), "the tables differ in shape");
+    require(!plus || (plus_at ? plus_at->shape(0) == e.shape(0) && plus->shape(1) == e.shape(1) : like_e(*plus)),
+            "plus and e differ in shape");
+    require(log_degree.shape(0) == e.shape(0) && gamma.shape(0) == e.shape(0), "log_degree and gamma are one value a node");
+    require(weight.shape(0) == 2 && weight.shape(1) == 2 * e.shape(1) + 1, "weight is (2, 2 d + 1)");
+    require(sums.shape(0) == 2 && sums.shape(1) == 2 * e.shape(1) + 2, "sums is (2, 2 d + 2)");
+    const std::int64_t width = 2 * d + 2, chunks = mix_chunks(n, n_users);
+    std::vector<double> partial(chunks * width);
+    const MixBackward call{.grad = grad.data(), .e = e.data(), .z = z.data(), .log_degree = log_degree.data(),
+                           .gamma = gamma.data(), .weight = weight.data(), .plus = plus ? plus->data() : nullptr,
+                           .plus_at = plus_at ? plus_at->data() : nullptr,
+                           .n = n, .n_users = n_users, .d = d, .grad_e = grad_e.data(), .grad_z = grad_z.data(),
+                           .add_to_grad_z = add_to_grad_z, .partial = partial.data()};
+    const nb::gil_scoped_release release;
+    chosen.mix_backward(call, threads);
+    const std::int64_t of_users = mix_chunks(n_users, n_users);
+    std::fill(sums.data(), sums.data() + 2 * width, 0.0);
+    for (std::int64_t chunk = 0; chunk < chunks; ++chunk)  // in order, so that the sum does not depend on the threads
+        for (std::int64_t k = 0; k < width; ++k) sums.data()[(chunk >= of_users) * width + k] += partial[chunk * width + k];
+}
+
+std::vector<std::string> instruction_sets() {
+    std::vector<std::string> names;
+    for (const Kernels& kernels : usable()) names.emplace_back(kernels.name);
+    return names;
+}
+
+void use(const std::string& name) {
+    for (const Kernels& kernels : usable())
+        if (kernels.name == name) {
+            chosen = kernels;
+            return;
+        }
+    throw std::invalid_argument("this processor or build has no kernels named " + name);
+}
+
+}  // namespace
+}  // namespace recmind
+
+NB_MODULE(_cpu, m) {
+    using namespace recmind;
+    m.def("gather_sum", &gather_sum, "offsets"_a, "neighbours"_a, "x"_a, "out"_a, nb::kw_only(), "rows"_a = nb::none(),
+          "first_row"_a = 0, "first_column"_a = 0, "x_at"_a = nb::none(), "row_scale"_a = nb::none(),
+          "column_scale"_a = nb::none(), "base"_a = nb::none(), "base_at"_a = nb::none(), "alpha"_a = 1.0f, "beta"_a = 1.0f, "threads"_a = 1);
+    m.def("mix", &mix, "e"_a, "z"_a, "log_degree"_a, "weight"_a, "bias"_a, "n_users"_a, "mixed"_a, "gamma"_a, "threads"_a);
+    m.def("mix_backward", &mix_backward, "grad"_a, "e"_a, "z"_a, "log_degree"_a, "gamma"_a, "weight"_a,
+          "plus"_a.none(), "plus_at"_a.none(), "n_users"_a, "grad_e"_a, "grad_z"_a, "add_to_grad_z"_a, "sums"_a, "threads"_a);
+    m.def("instruction_sets", &instruction_sets);
+    m.def("instruction_set", [] { return std::string(chosen.name); });
+    m.def("use", &use, "name"_a);
+}
