@@ -109,7 +109,7 @@ class Parts:
             part = mask[start : start + height] if mask is not None else None
             start += height
             if part is None or part.any():
-                frame = pl.read_parquet(path)
+                frame = pl.read_parquet(path, glob=False)
                 frames.append(frame if part is None or part.all() else frame.filter(pl.Series(part)))
         if not frames:
             return pl.DataFrame()
@@ -122,7 +122,7 @@ class Parts:
         for path, height in zip(self.paths, self.heights, strict=True):
             here = rows[(rows >= start) & (rows < start + height)] - start
             if len(here):
-                found += pl.read_parquet(path, columns=[FILE, LINE])[here.tolist()].rows()
+                found += pl.read_parquet(path, columns=[FILE, LINE], glob=False)[here.tolist()].rows()
             start += height
         return found
 
