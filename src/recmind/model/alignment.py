@@ -48,14 +48,15 @@ def info_nce(
         Mean over the rows, a scalar. 0 for a single row without a queue.
     """
     a, p = functional.normalize(anchors, dim=1), functional.normalize(positives, dim=1)
-    logits = a @ p.T / temperature
+    a = a / temperature
+    logits = a @ p.T
     target = torch.arange(len(a), device=a.device)
     if nodes is not None:
         same = nodes[:, None] == nodes[None, :]
         same.fill_diagonal_(False)
         logits = logits.masked_fill(same, -torch.inf)
     if queue is not None and len(queue):
-        extra = a @ queue.T / temperature
+        extra = a @ queue.T
         if queue_nodes is not None:
             blocked = (queue_nodes < 0)[None, :]
             if nodes is not None:
@@ -89,6 +90,11 @@ def symmetric_info_nce(
     graph_queue, language_queue:
         Earlier views as negatives, ``(q, d)``; see :func:`info_nce` for the rest.
     """
+    if nodes is None and not hard_negatives and graph_queue is None and language_queue is None:
+        # One table of similarities serves both directions: its rows are the one, its columns the other.
+        logits = functional.normalize(graph, dim=1) / temperature @ functional.normalize(language, dim=1).T
+        own = torch.arange(len(logits), device=logits.device)
+        return 0.5 * (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own))
     forward = info_nce(
         graph,
         language,

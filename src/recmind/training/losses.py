@@ -32,7 +32,8 @@ def sampled_softmax(positive: Tensor, negative: Tensor) -> Tensor:
     negative:
         ``(b, n)``; -inf leaves an entry out.
     """
-    return (torch.logaddexp(torch.logsumexp(negative, dim=1), positive) - positive).mean()
+    logits = torch.cat([positive[:, None], negative], dim=1)
+    return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
 
 
 def l2(*blocks: Tensor) -> Tensor:
