@@ -30,14 +30,24 @@ from peers.turns import Readings, document, print_machine, print_table, table, t
 from peers.workload import Workload, add_arguments, chosen_file
 
 PEERS = ("recbole", "pyg", "implicit")
-LIGHTGCN, RECMIND, PLAIN = "RecMind LightGCN", "RecMind", "RecMind LightGCN, no kernel"
+OURS = ("lightgcn", "recmind", "bfloat16")
+LIGHTGCN = "RecMind LightGCN"
+CONTENDERS: dict[str, tuple[str, str, dict[str, str], list[str]]] = {
+    "lightgcn": (LIGHTGCN, "ours", {}, []),
+    "bfloat16": (f"{LIGHTGCN}, bfloat16 storage", "ours", {}, ["model.storage=bfloat16"]),
+    "plain": (f"{LIGHTGCN}, no kernel", "ours", {"RECMIND_KERNELS": "0"}, []),
+    "recmind": ("RecMind", "ours", {}, []),
+    "recbole": ("RecBole LightGCN", "recbole", {}, []),
+    "pyg": ("torch_geometric LightGCN", "pyg", {}, []),
+}
+"""Label, worker, environment variables and settings on top."""
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser)
     parser.add_argument("--peers", nargs="+", choices=["none", *PEERS], default=["none"])
-    parser.add_argument("--models", nargs="+", choices=["lightgcn", "recmind"], default=["lightgcn", "recmind"])
+    parser.add_argument("--models", nargs="+", choices=list(OURS), default=OURS[:2])
     parser.add_argument(
         "--without-kernel", action="store_true", help="measure LightGCN without the compiled kernel too"
     )
@@ -82,23 +92,16 @@ def main() -> None:
 
 def graph_models(args: argparse.Namespace, path: Path, threads: int) -> list[Contender]:
     """The contenders that train on the graph, started."""
-    ours, theirs = Path(sys.executable), None
     names = [*args.models, *(["plain"] if args.without_kernel else []), *(p for p in args.peers if p in PEERS[:2])]
+    if "lightgcn" in names:
+        names = ["lightgcn", *(name for name in names if name != "lightgcn")]  # the reference of the ratios
     started = []
     for name in names:
-        label, module, extra = {
-            "lightgcn": (LIGHTGCN, "ours", {}),
-            "plain": (PLAIN, "ours", {"RECMIND_KERNELS": "0"}),
-            "recmind": (RECMIND, "ours", {}),
-            "recbole": ("RecBole LightGCN", "recbole", {}),
-            "pyg": ("torch_geometric LightGCN", "pyg", {}),
-        }[name]
-        if module != "ours":
-            theirs = theirs or ensure(args.env.absolute())
-        python = ours if module == "ours" else theirs
+        label, module, environment, changes = CONTENDERS[name]
+        python = Path(sys.executable) if module == "ours" else ensure(args.env.absolute())
         settings = settings_of(args, path, threads, "recmind" if name == "recmind" else "lightgcn")
-        assert python is not None
-        started.append(Contender(f"{label} [{threads}]", python, f"peers.{module}_worker", settings, extra))
+        settings["set"] = [*args.set, *changes]
+        started.append(Contender(f"{label} [{threads}]", python, f"peers.{module}_worker", settings, environment))
     return started
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -16,6 +15,7 @@ import torch
 
 from peers.process import Operation, serve
 from peers.workload import Workload
+from recmind import kernels
 from recmind.config import Config, load_config
 from recmind.data.splitting import Part, Split
 from recmind.model.graph import build_graph
@@ -107,7 +107,7 @@ def build(settings: dict[str, Any]) -> tuple[dict[str, Operation], dict[str, Any
     about = {
         "versions": {"recmind": version("recmind"), "torch": torch.__version__, "numpy": np.__version__},
         "threads": torch.get_num_threads(),
-        "notes": ["without the compiled kernel"] if os.environ.get("RECMIND_KERNELS") == "0" else [],
+        "notes": [f"kernels: {kernels.instruction_set() or kernels.missing}", *settings.get("set", [])],
     }
     trainer = make_trainer(workload, config_of(settings))
     about["steps_per_epoch"] = -(-len(workload) // settings["batch"])

@@ -7,6 +7,7 @@ with clashing needs can take turns in one measurement.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import subprocess
@@ -58,7 +59,8 @@ class Contender:
         threads = str(settings["threads"])
         limits = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
         # A worker that waits for its turn must not spin on the cores of the one that is measured.
-        limits |= {"GOMP_SPINCOUNT": "10000", "PYTHONPATH": str(BENCHMARKS), "PYTHONWARNINGS": "ignore"}
+        limits |= {"GOMP_SPINCOUNT": "10000", "PYTHONWARNINGS": "ignore"}
+        limits["PYTHONPATH"] = os.pathsep.join(filter(None, [str(BENCHMARKS), os.environ.get("PYTHONPATH")]))
         self._process = subprocess.Popen(
             [str(python), "-m", module, json.dumps(settings)],
             stdin=subprocess.PIPE,
@@ -66,6 +68,7 @@ class Contender:
             text=True,
             env={**os.environ, **limits, **(env or {})},
         )
+        atexit.register(self._process.terminate)  # where another one fails, this one must not be left behind
 
     @cached_property
     def about(self) -> dict[str, Any]:
