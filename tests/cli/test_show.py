@@ -35,6 +35,10 @@ def shown(function, value) -> list[str]:
     return [" ".join(line.replace("┃", "│").replace("│", " ").split()) for line in text.splitlines()]
 
 
+def test_names_with_brackets_are_printed_as_they_are():
+    assert shown(print_metrics, {"dataset": "shop[/]", "model": "text"})[0].startswith("text on shop[/] (recipe")
+
+
 def test_metrics_stand_in_rows_and_part_and_cutoff_in_columns():
     lines = shown(print_metrics, METRICS)
     assert "recmind on shop (recipe default, seed 3)" in lines

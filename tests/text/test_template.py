@@ -6,7 +6,7 @@ import pytest
 
 from recmind.config import TextConfig
 from recmind.errors import ConfigError
-from recmind.text.template import load_template, prompt_version, template_names
+from recmind.text.template import Phrase, load_template, prompt_version, template_names
 
 GENERIC = (resources.files("recmind.text") / "templates" / "generic.toml").read_text("utf-8")
 
@@ -28,7 +28,7 @@ def test_every_shipped_template_loads_and_describes_items_and_users():
 
 def test_a_path_is_read_like_a_shipped_template(tmp_path):
     template = load_template(written(tmp_path, GENERIC.replace("Brand: {value}", "made by {value}, honest")))
-    assert template.item_fields["brand"].fill("Acme") == "made by Acme, honest"
+    assert template.item_fields["brand"] == Phrase("made by ", ", honest")
 
 
 def test_the_version_follows_the_content_and_not_the_comments(tmp_path):
@@ -98,3 +98,10 @@ def test_a_wrong_template_is_refused(tmp_path, content, expected):
         load_template(path)
     assert expected in str(caught.value)
     assert path in str(caught.value)
+
+
+def test_a_template_in_another_encoding_is_refused(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b"# caf\xe9")
+    with pytest.raises(ConfigError, match=r"mine\.toml: the prompt template is not UTF-8"):
+        load_template(str(path))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -81,7 +82,8 @@ def prepare(
     )
     if not quiet:
         print(report)
-        print(f"\nNext:\n  recmind train {out} --out runs/{out.resolve().name}")
+        run = Path("runs") / out.resolve().name
+        print(f"\nNext:\n  recmind train {quote(str(out))} --out {quote(str(run))}")
 
 
 def _mapping(columns: tuple[str, ...]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -73,7 +74,7 @@ def train(
     config = load_config(recipe, model=model, overrides=overrides)
     metrics = train_run(dataset, config, out, resume=resume, overwrite=overwrite, show_progress=not quiet)
     print_metrics(metrics)
-    print(f"\nThe run is in {out}. Next:\n  recmind recommend {out} --k 10 --out recommendations.parquet")
+    print(f"\nThe run is in {out}. Next:\n  recmind recommend {quote(str(out))} --k 10 --out recommendations.parquet")
 
 
 def evaluate(

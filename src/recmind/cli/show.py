@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from recmind.doctor import Diagnosis
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
 def print_metrics(metrics: Mapping[str, Any], console: Console | None = None) -> None:
     """Print a metrics document: one table of metrics by K, one of strata, time and memory."""
     console = console or Console()
-    heading = f"{metrics.get('model')} on {metrics.get('dataset')}"
-    console.print(f"[bold]{heading}[/]  (recipe {metrics.get('recipe')}, seed {metrics.get('seed')})", highlight=False)
+    heading = Text(f"{metrics.get('model')} on {metrics.get('dataset')}", style="bold")
+    heading.append(f"  (recipe {metrics.get('recipe')}, seed {metrics.get('seed')})", style="not bold")
+    console.print(heading)
     parts = [part for part in ("valid", "test") if metrics.get(part)]
     if parts:
         console.print(_metric_table({part: metrics[part] for part in parts}))

@@ -41,10 +41,6 @@ class Phrase:
     before: str
     after: str
 
-    def fill(self, value: str) -> str:
-        """The phrase with ``value`` in its place."""
-        return f"{self.before}{value}{self.after}"
-
 
 @dataclass(frozen=True)
 class Template:
@@ -99,7 +95,11 @@ def load_template(name: str) -> Template:
                 got=name,
                 accepted=[*template_names(), "the path of a .toml file"],
             )
-        content, where = path.read_text("utf-8"), str(path)
+        where = str(path)
+        try:
+            content = path.read_text("utf-8")
+        except ValueError as error:
+            raise ConfigError(f"the prompt template is not UTF-8 text: {error}", where=where) from error
     try:
         tree = tomllib.loads(content)
     except tomllib.TOMLDecodeError as error:

@@ -11,7 +11,6 @@ from recmind.data.shop.world import World
 from recmind.schema import Columns
 
 FEATURES = "features"
-DETAILS = "details"
 ADDED = "added"
 
 

@@ -10,7 +10,6 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -87,7 +86,8 @@ class RawFile:
             self.report(Finding(0, "the file is empty"))
 
     def _reads(self, size: int) -> Iterator[bytes]:
-        with self._open() as stream, self.path_handle(stream) as position:
+        with self._open() as stream:
+            on_disk = stream.handle if isinstance(stream, _TolerantGzip) else stream
             done, first = 0, True
             while True:
                 try:
@@ -97,8 +97,8 @@ class RawFile:
                     return
                 if first:
                     data, first = data.removeprefix(_BOM), False
-                self.advance(position() - done)
-                done = position()
+                self.advance(on_disk.tell() - done)
+                done = on_disk.tell()
                 if not data:
                     return
                 yield data
@@ -112,12 +112,6 @@ class RawFile:
         if self.path.suffix == ".gz" and self.path.stat().st_size:
             self.report(Finding(0, "named .gz but not gzip; read as plain text"))
         return handle
-
-    @contextmanager
-    def path_handle(self, stream: BinaryIO | _TolerantGzip) -> Iterator[Callable[[], int]]:
-        """A function that tells how far the file on disk has been read."""
-        under = stream.handle if isinstance(stream, _TolerantGzip) else stream
-        yield under.tell
 
     def _as_utf8(self, data: bytes, first_line: int) -> bytes:
         try:

@@ -11,12 +11,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recmind.data.sources.base import IDS, ROLES, Format, Role, Source
+from recmind.data.sources.base import ROLES, Format, Role, Source
 from recmind.data.sources.cleaning import join_details, join_paths, map_distinct
 from recmind.data.sources.columns import contract_names, looks_like, match_columns, other_columns
 from recmind.data.sources.delimited import delimited, split_line
 from recmind.data.sources.json_lines import LINE, json_lines, keys_of
 from recmind.data.sources.lines import RawFile, check_file, first_line
+from recmind.data.sources.problems import Problems
 from recmind.errors import DataError
 from recmind.schema import Columns
 
@@ -50,8 +51,6 @@ def columns_of(path: Path) -> list[str]:
 
 
 def _json_keys(path: Path) -> list[str]:
-    from recmind.data.sources.problems import Problems
-
     block = next(iter(RawFile(path, Problems()).blocks(1 << 20)), None)
     lines = block.data.split(b"\n")[:_SAMPLE_LINES] if block else []
     return list(dict.fromkeys(key for line in lines if line.strip() for key in sorted(keys_of(line, False))))
@@ -97,7 +96,8 @@ def _read(file: RawFile, role: Role, mapping: Mapping[str, str]) -> Iterator[pl.
     """Contract columns (and, for items and users, all others) of a table of any kind."""
     available = columns_of(file.path)
     if not available:
-        yield from (_ for block in file.blocks() for _ in ())  # records the empty file
+        for _ in file.blocks():  # records the empty file
+            pass
         return
     matched = match_columns(available, role, mapping, file.path)
     if _suffix(file.path) in (".parquet", ".pq"):
@@ -139,19 +139,17 @@ def _formats(columns: Mapping[str, str]) -> tuple[Format, ...]:
         both = looks_like(keys, "interactions", mapping)
         return both if role == "interactions" else looks_like(keys, role, mapping) and not both
 
-    names = {"interactions": "interactions", "items": "items", "users": "users"}
     return tuple(
         Format(
             what=role,
             role=role,
-            names=tuple(f"{names[role]}.{ending}" for ending in ("parquet", "csv", "tsv", "jsonl", "json")),
+            names=tuple(f"{role}.{ending}" for ending in ("parquet", "csv", "tsv", "jsonl", "json")),
             recognise=partial(recognise, role),
             read=partial(_read, role=role, mapping=mapping),
             convert=lambda frame: frame,
             by_name=True,
         )
         for role in ROLES
-        if IDS[role]
     )
 
 
