@@ -69,9 +69,17 @@ def product(
     -------
     Tensor
         ``(n_nodes, d)``, or ``(len(wanted), d)``.
+
+    Raises
+    ------
+    ValueError
+        If a table has another number of rows than its nodes, or another width.
     """
     dtype = dtype or x.dtype
-    if not _compiled(x):
+    _check_rows("x", x, graph.n_nodes if given is None else len(given))
+    if base is not None and base_at is not None:
+        _check_rows("base", base, len(base_at))
+    if not _compiled(x, graph.degrees, base):
         return reference.product(graph, x, given, wanted, base, base_at, alpha, beta).to(dtype)
     out = torch.empty(graph.n_nodes if wanted is None else len(wanted), x.shape[1], dtype=dtype)
     _cpu.gather_sum(
@@ -93,8 +101,10 @@ def product(
 
 
 def mean_of_items(graph: BipartiteGraph, items: Tensor, out: Tensor) -> None:
-    """For each user the mean of the rows of the user's items: ``(n_items, d)`` into ``out``, ``(n_users, d)``."""
-    if not _compiled(items):
+    """For each user the mean of the rows of the user's items: ``(n_items, d)`` into ``out``, ``(n_users, d)``, contiguous."""
+    _check_rows("items", items, graph.n_items)
+    _check_rows("out", out, graph.n_users)
+    if not _compiled(items, graph.degrees, out):
         out.copy_(reference.mean_of_items(graph, items))
         return
     _cpu.gather_sum(
@@ -114,7 +124,9 @@ def shares_of_users(graph: BipartiteGraph, users: Tensor, base: Tensor) -> Tenso
     The transpose of :func:`mean_of_items`: users ``(n_users, d)``, ``base``
     and result ``(n_items, d)``.
     """
-    if not _compiled(users):
+    _check_rows("users", users, graph.n_users)
+    _check_rows("base", base, graph.n_items)
+    if not _compiled(users, graph.degrees, base):
         return base + reference.shares_of_users(graph, users)
     out = torch.empty_like(base, memory_format=torch.contiguous_format)
     _cpu.gather_sum(
@@ -158,10 +170,11 @@ def mix(
         Ê ``(n_nodes, d)`` and γ ``(n_nodes,)``.
     """
     dtype = dtype or embeddings.dtype
-    if not _compiled(embeddings):
+    if not _compiled(embeddings, embeddings, language, log_degree, weight, bias):
         mixed, gamma = reference.mix(embeddings, language, log_degree, weight, bias, n_users)
         return mixed.to(dtype), gamma
-    mixed, gamma = torch.empty_like(embeddings, dtype=dtype), torch.empty_like(log_degree)
+    mixed = torch.empty_like(embeddings, dtype=dtype, memory_format=torch.contiguous_format)
+    gamma = torch.empty_like(log_degree, memory_format=torch.contiguous_format)
     tables = (embeddings, language, log_degree, weight, bias)
     _cpu.mix(*map(_plain, tables), n_users, mixed, gamma, threads=torch.get_num_threads())
     return mixed, gamma
@@ -193,15 +206,17 @@ def mix_backward(
     tuple
         Gradients of E and z^L ``(n_nodes, d)``, of the weight ``(2, 2 d + 1)`` and of the bias ``(2,)``.
     """
-    if not _compiled(embeddings):
+    if plus_at is not None:
+        _check_rows("plus", plus, len(plus_at))
+    if not _compiled(embeddings, grad, embeddings, language, log_degree, gamma, weight, plus, grad_language):
         return reference.mix_backward(
             grad, embeddings, language, log_degree, gamma, weight, n_users, grad_language, plus, plus_at
         )
-    grad_embeddings = torch.empty_like(embeddings)
+    grad_embeddings = torch.empty_like(embeddings, memory_format=torch.contiguous_format)
+    goal = torch.empty_like(grad_embeddings) if grad_language is None else grad_language.contiguous()
     sums = torch.empty(2, weight.shape[1] + 1, dtype=torch.float64)
     tables = (grad, embeddings, language, log_degree, gamma, weight, plus)
     at = None if plus_at is None else plus_at.positions
-    goal = torch.empty_like(embeddings) if grad_language is None else grad_language
     _cpu.mix_backward(
         *map(_plain, tables),
         at,
@@ -216,8 +231,40 @@ def mix_backward(
     return grad_embeddings, goal, sums[:, :-1], sums[:, -1]
 
 
-def _compiled(x: Tensor) -> bool:
-    return _cpu is not None and x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
+def softmax_rows(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Softmax cross-entropy of each row's positive against the row, with its gradients.
+
+    Parameters
+    ----------
+    logits:
+        ``(b, n)``, contiguous and overwritten; -inf leaves an entry out.
+    positive:
+        Logit of the positive, ``(b,)``.
+
+    Returns
+    -------
+    tuple
+        Loss of each row ``(b,)``, and its gradients by the logits ``(b, n)``,
+        in their memory, and by the positive ``(b,)``.
+    """
+    if not _compiled(logits, positive):
+        return reference.softmax_rows(logits, positive)
+    loss, grad_positive = torch.empty_like(positive), torch.empty_like(positive)
+    _cpu.softmax_rows(logits.detach(), _plain(positive), loss, grad_positive, threads=torch.get_num_threads())
+    return loss, logits, grad_positive
+
+
+def _compiled(x: Tensor, *others: Tensor | None) -> bool:
+    """Whether the compiled kernels take these tables: ``x`` may be stored in bfloat16, the others are float32."""
+    if _cpu is None or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
+        return False
+    return all(other is None or other.dtype == torch.float32 for other in others)
+
+
+def _check_rows(name: str, x: Tensor, n: int) -> None:
+    # The compiled kernels follow the graph into the table: a row too few would be somebody else's memory.
+    if len(x) != n:
+        raise ValueError(f"{name} has {len(x)} rows, not {n}")
 
 
 def _plain(x: Tensor | None) -> Tensor | None:

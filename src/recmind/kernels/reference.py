@@ -20,6 +20,7 @@ def product(
 ) -> Tensor:
     """``alpha Â x + beta base`` through two sparse blocks; see :func:`recmind.kernels.product`."""
     x = _spread(x.to(graph.degrees.dtype), given)
+    base = None if base is None else base.to(x.dtype)
     users, items = x[: graph.n_users], x[graph.n_users :]
     if base is None or wanted is not None:
         result = torch.cat([graph.user_rows @ items, graph.item_rows @ users]) * alpha
@@ -89,6 +90,12 @@ def mix_backward(
     else:
         to_embeddings.index_add_(0, plus_at.nodes, plus)
     return to_embeddings, to_language, to_weight, to_bias
+
+
+def softmax_rows(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """See :func:`recmind.kernels.softmax_rows`."""
+    total = torch.logaddexp(torch.logsumexp(logits, dim=1), positive)
+    return total - positive, logits.sub_(total[:, None]).exp_(), torch.expm1(positive - total)
 
 
 def _sides(n_users: int) -> tuple[slice, slice]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from recmind import kernels
 from recmind.model.graph import BipartiteGraph, NodeSubset
@@ -98,6 +99,7 @@ class _Product(Function):
         return kernels.product(graph, x)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
         return kernels.product(ctx.graph, grads[0]), None
 
@@ -112,6 +114,7 @@ class _WithMeans(Function):
         return everyone
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
         users, items = grads[0].split([ctx.graph.n_users, ctx.graph.n_items])
         return kernels.shares_of_users(ctx.graph, users, items), None
@@ -136,6 +139,7 @@ class _LayerMean(Function):
         return view, rows.view_as(rows)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
         of_view, of_rows = grads
         graph, layers, wanted = ctx.graph, ctx.layers, ctx.wanted

@@ -23,6 +23,7 @@ constexpr int W = 8;
 constexpr int W = 4;
 #endif
 typedef float vec __attribute__((vector_size(W * 4)));
+typedef std::int32_t veci __attribute__((vector_size(W * 4)));
 typedef std::uint32_t vecu __attribute__((vector_size(W * 4)));
 typedef std::uint16_t vech __attribute__((vector_size(W * 2)));
 
@@ -41,8 +42,9 @@ inline vec load(const bf16* p) {
 inline void store(float* p, vec v) { std::memcpy(p, &v, sizeof v); }
 
 inline void store(bf16* p, vec v) {  // to nearest, ties to even
-    const vecu u = (vecu)v;
-    const vech h = __builtin_convertvector((u + 0x7fff + ((u >> 16) & 1)) >> 16, vech);
+    const vecu u = (vecu)v, not_a_number = (vecu)(v != v);  // whose payload rounding could carry away
+    const vecu rounded = (u + 0x7fff + ((u >> 16) & 1)) >> 16;
+    const vech h = __builtin_convertvector((rounded & ~not_a_number) | (0x7fc0 & not_a_number), vech);
     std::memcpy(p, &h, sizeof h);
 }
 
@@ -62,7 +64,7 @@ inline void narrow(float* p, float x) { *p = x; }
 inline void narrow(bf16* p, float x) {
     std::uint32_t u;
     std::memcpy(&u, &x, sizeof u);
-    *p = static_cast<bf16>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+    *p = x != x ? 0x7fc0 : static_cast<bf16>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
 
 inline float total(vec v) {
@@ -244,10 +246,62 @@ void mix_backward(const MixBackward& a, int threads) {
     });
 }
 
+// e^x for x <= 0 to about one unit in the last place; 0 below -87, where a float loses its precision and speed.
+inline vec exp_below_zero(vec x) {
+    const veci tiny = x < -87.0f;
+    const vec clipped = tiny ? vec{} - 87.0f : x;
+    const vec k = __builtin_convertvector(__builtin_convertvector(clipped * 1.44269504088896341f - 0.5f, veci), vec);
+    vec r = clipped - k * 0.693359375f;  // ln 2 in two parts, the first one exact
+    r = r - k * -2.12194440e-4f;
+    vec y = 1.9875691500e-4f * r + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * r * r + r + 1.0f;
+    const veci power = (__builtin_convertvector(k, veci) + 127) << 23;
+    return (vec)(~tiny & (veci)(y * (vec)power));
+}
+
+void softmax_row(const SoftmaxRows& a, std::int64_t r) {
+    float* x = a.logits + r * a.n;
+    const float own = a.positive[r];
+    vec highest = vec{} + own;
+    std::int64_t c = 0;
+    for (; c + W <= a.n; c += W) {
+        const vec v = load(x + c);
+        highest = v > highest ? v : highest;
+    }
+    float top = own;
+    for (int k = 0; k < W; ++k) top = highest[k] > top ? highest[k] : top;
+    for (std::int64_t k = c; k < a.n; ++k) top = x[k] > top ? x[k] : top;
+    vec sums = {};
+    for (c = 0; c + W <= a.n; c += W) {
+        const vec e = exp_below_zero(load(x + c) - top);
+        store(x + c, e), sums += e;
+    }
+    const float own_share = exp_below_zero(vec{} + (own - top))[0];
+    float sum = own_share + total(sums);
+    for (; c < a.n; ++c) sum += x[c] = exp_below_zero(vec{} + (x[c] - top))[0];
+    a.loss[r] = top + std::log(sum) - own;
+    a.grad_positive[r] = own_share / sum - 1.0f;
+    const float scale = 1.0f / sum;
+    for (c = 0; c + W <= a.n; c += W) store(x + c, load(x + c) * scale);
+    for (; c < a.n; ++c) x[c] *= scale;
+}
+
+void softmax_rows(const SoftmaxRows& a, int threads) {
+    constexpr std::int64_t size = 64;
+    for_chunks(threads, (a.n_rows + size - 1) / size, [&](std::int64_t chunk) {
+        const std::int64_t end = least(a.n_rows, (chunk + 1) * size);
+        for (std::int64_t r = chunk * size; r < end; ++r) softmax_row(a, r);
+    });
+}
+
 }  // namespace
 
 Kernels RECMIND_CONCAT(kernels_, RECMIND_ISA)() {
-    return {RECMIND_STRING(RECMIND_ISA), gather_sum, mix, mix_backward};
+    return {RECMIND_STRING(RECMIND_ISA), gather_sum, mix, mix_backward, softmax_rows};
 }
 
 }  // namespace recmind

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 
+#include "select.hpp"
+
 namespace recmind {
 
 using bf16 = std::uint16_t;
@@ -51,11 +53,21 @@ struct MixBackward {
     double* partial;                  // (mix_chunks(n, n_users), 2 d + 2): sums for weight, then bias
 };
 
+// Softmax cross-entropy of a positive against the logits of its row, and its gradient in their place.
+struct SoftmaxRows {
+    float* logits;                    // (n_rows, n); afterwards the gradient of the loss
+    const float* positive;            // (n_rows)
+    float *loss, *grad_positive;      // (n_rows) each
+    std::int64_t n_rows, n;
+};
+
 struct Kernels {
     const char* name;
     void (*gather_sum)(const GatherSum&, int threads);
     void (*mix)(const Mix&, int threads);
     void (*mix_backward)(const MixBackward&, int threads);
+    void (*softmax_rows)(const SoftmaxRows&, int threads);
+    Selection selection{};
 };
 
 inline constexpr std::int64_t mix_rows = 1024;  // rows behind one partial sum

@@ -28,14 +28,18 @@ using Matrix = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 // What the processor can do, best first.
 std::vector<Kernels> usable() {
     std::vector<Kernels> found;
+    const auto add = [&](Kernels kernels, const Selection& selection) {
+        kernels.selection = selection;
+        found.push_back(kernels);
+    };
 #if defined(RECMIND_X86)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
-        found.push_back(kernels_avx512());
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(kernels_avx2());
+        add(kernels_avx512(), selection_avx512());
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) add(kernels_avx2(), selection_avx2());
 #endif
-    found.push_back(kernels_baseline());
+    add(kernels_baseline(), selection_baseline());
     return found;
 }
 
@@ -77,6 +81,7 @@ void gather_sum(Array<const std::int64_t, 1> offsets, Array<const std::int32_t, 
                 Given<const float, 2> base, Given<const std::int32_t, 1> base_at, float alpha, float beta, int threads) {
     const auto size = [](const auto& a, int k) { return static_cast<std::int64_t>(a.shape(k)); };
     const std::int64_t n_nodes = size(offsets, 0) - 1, n_rows = size(out, 0), d = size(x, 1);
+    require(n_nodes >= 0 && threads > 0, "offsets are one more than the nodes, threads at least 1");
     require(size(out, 1) == d, "x and out differ in columns");
     require(rows ? size(*rows, 0) == n_rows : first_row + n_rows <= n_nodes, "out has another number of rows than asked for");
     for (const auto* scale : {&row_scale, &column_scale})
@@ -105,6 +110,7 @@ void mix(Array<const float, 2> e, Array<const float, 2> z, Array<const float, 1>
     require(mixed.shape(0) == e.shape(0) && mixed.shape(1) == e.shape(1), "e and mixed differ in shape");
     require(log_degree.shape(0) == e.shape(0) && gamma.shape(0) == e.shape(0), "log_degree and gamma are one value a node");
     require(weight.shape(0) == 2 && weight.shape(1) == 2 * e.shape(1) + 1 && bias.shape(0) == 2, "weight is (2, 2 d + 1), bias (2)");
+    require(n_users >= 0 && n_users <= n && threads > 0, "at most as many users as nodes, and at least one thread");
     const Mix call{.e = e.data(), .z = z.data(), .log_degree = log_degree.data(), .weight = weight.data(),
                    .bias = bias.data(), .n = n, .n_users = n_users, .d = d, .mixed = mixed.data(),
                    .mixed_bf16 = is_bf16(mixed), .gamma = gamma.data()};
@@ -124,6 +130,7 @@ void mix_backward(Array<const float, 2> grad, Array<const float, 2> e, Array<con
     require(log_degree.shape(0) == e.shape(0) && gamma.shape(0) == e.shape(0), "log_degree and gamma are one value a node");
     require(weight.shape(0) == 2 && weight.shape(1) == 2 * e.shape(1) + 1, "weight is (2, 2 d + 1)");
     require(sums.shape(0) == 2 && sums.shape(1) == 2 * e.shape(1) + 2, "sums is (2, 2 d + 2)");
+    require(n_users >= 0 && n_users <= n && threads > 0, "at most as many users as nodes, and at least one thread");
     const std::int64_t width = 2 * d + 2, chunks = mix_chunks(n, n_users);
     std::vector<double> partial(chunks * width);
     const MixBackward call{.grad = grad.data(), .e = e.data(), .z = z.data(), .log_degree = log_degree.data(),
@@ -137,6 +144,59 @@ void mix_backward(Array<const float, 2> grad, Array<const float, 2> e, Array<con
     std::fill(sums.data(), sums.data() + 2 * width, 0.0);
     for (std::int64_t chunk = 0; chunk < chunks; ++chunk)  // in order, so that the sum does not depend on the threads
         for (std::int64_t k = 0; k < width; ++k) sums.data()[(chunk >= of_users) * width + k] += partial[chunk * width + k];
+}
+
+void softmax_rows(Array<float, 2> logits, Array<const float, 1> positive, Array<float, 1> loss,
+                  Array<float, 1> grad_positive, int threads) {
+    for (const auto rows : {positive.shape(0), loss.shape(0), grad_positive.shape(0)})
+        require(rows == logits.shape(0), "expected one value for each row of the logits");
+    require(threads > 0, "expected at least one thread");
+    const SoftmaxRows call{.logits = logits.data(), .positive = positive.data(), .loss = loss.data(),
+                           .grad_positive = grad_positive.data(), .n_rows = static_cast<std::int64_t>(logits.shape(0)),
+                           .n = static_cast<std::int64_t>(logits.shape(1))};
+    const nb::gil_scoped_release release;
+    chosen.softmax_rows(call, threads);
+}
+
+Products products_of(const Array<const float, 2>& users, const Array<const float, 2>& items) {
+    require(users.shape(1) == items.shape(1), "users and items differ in columns");
+    return {.users = users.data(), .items = items.data(), .n_users = static_cast<std::int64_t>(users.shape(0)),
+            .n_items = static_cast<std::int64_t>(items.shape(0)), .d = static_cast<std::int64_t>(users.shape(1))};
+}
+
+void best_products(Array<const float, 2> users, Array<const float, 2> items, Given<const std::int64_t, 1> starts,
+                   Given<const std::int32_t, 1> left_out, Array<float, 2> values, Array<std::int64_t, 2> columns, int threads) {
+    const Best call{.of = products_of(users, items), .starts = starts ? starts->data() : nullptr,
+                    .left_out = left_out ? left_out->data() : nullptr,
+                    .wanted = static_cast<std::int64_t>(values.shape(1)), .values = values.data(), .columns = columns.data()};
+    require(values.shape(0) == users.shape(0) && columns.shape(0) == users.shape(0) && columns.shape(1) == values.shape(1),
+            "values and columns are (n_users, wanted)");
+    require(call.wanted >= 1 && call.wanted <= call.of.n_items && threads > 0, "wanted is 1 to n_items, threads at least 1");
+    require(starts.has_value() == left_out.has_value(), "starts and left_out belong together");
+    require(!starts || (starts->shape(0) == users.shape(0) + 1 && starts->data()[0] >= 0 &&
+                        starts->data()[call.of.n_users] <= static_cast<std::int64_t>(left_out->shape(0))),
+            "starts are one more than the users, within left_out");
+    const nb::gil_scoped_release release;
+    chosen.selection.best(call, threads);
+}
+
+void all_products(Array<const float, 2> users, Array<const float, 2> items, Array<float, 2> out, int threads) {
+    const Products call = products_of(users, items);
+    require(out.shape(0) == users.shape(0) && out.shape(1) == items.shape(0) && threads > 0, "out is (n_users, n_items)");
+    const nb::gil_scoped_release release;
+    chosen.selection.scores(call, out.data(), threads);
+}
+
+void pair_products(Array<const float, 2> users, Array<const float, 2> items, Array<const std::int64_t, 1> rows,
+                   Array<const std::int64_t, 1> columns, Array<float, 1> out) {
+    const Products call = products_of(users, items);
+    require(rows.shape(0) == out.shape(0) && columns.shape(0) == out.shape(0), "rows, columns and out are one value a pair");
+    const auto n = static_cast<std::int64_t>(out.shape(0));
+    for (std::int64_t i = 0; i < n; ++i)
+        require(rows.data()[i] >= 0 && rows.data()[i] < call.n_users && columns.data()[i] >= 0 && columns.data()[i] < call.n_items,
+                "a pair lies outside users and items");
+    const nb::gil_scoped_release release;
+    chosen.selection.pairs(call, rows.data(), columns.data(), n, out.data());
 }
 
 std::vector<std::string> instruction_sets() {
@@ -159,12 +219,19 @@ void use(const std::string& name) {
 
 NB_MODULE(_cpu, m) {
     using namespace recmind;
-    m.def("gather_sum", &gather_sum, "offsets"_a, "neighbours"_a, "x"_a, "out"_a, nb::kw_only(), "rows"_a = nb::none(),
+    // noconvert: a result written to a converted copy would be lost.
+    m.def("gather_sum", &gather_sum, "offsets"_a, "neighbours"_a, "x"_a, "out"_a.noconvert(), nb::kw_only(), "rows"_a = nb::none(),
           "first_row"_a = 0, "first_column"_a = 0, "x_at"_a = nb::none(), "row_scale"_a = nb::none(),
           "column_scale"_a = nb::none(), "base"_a = nb::none(), "base_at"_a = nb::none(), "alpha"_a = 1.0f, "beta"_a = 1.0f, "threads"_a = 1);
-    m.def("mix", &mix, "e"_a, "z"_a, "log_degree"_a, "weight"_a, "bias"_a, "n_users"_a, "mixed"_a, "gamma"_a, "threads"_a);
+    m.def("mix", &mix, "e"_a, "z"_a, "log_degree"_a, "weight"_a, "bias"_a, "n_users"_a, "mixed"_a.noconvert(), "gamma"_a.noconvert(), "threads"_a);
     m.def("mix_backward", &mix_backward, "grad"_a, "e"_a, "z"_a, "log_degree"_a, "gamma"_a, "weight"_a,
-          "plus"_a.none(), "plus_at"_a.none(), "n_users"_a, "grad_e"_a, "grad_z"_a, "add_to_grad_z"_a, "sums"_a, "threads"_a);
+          "plus"_a.none(), "plus_at"_a.none(), "n_users"_a, "grad_e"_a.noconvert(), "grad_z"_a.noconvert(), "add_to_grad_z"_a, "sums"_a.noconvert(), "threads"_a);
+    m.def("softmax_rows", &softmax_rows, "logits"_a.noconvert(), "positive"_a, "loss"_a.noconvert(),
+          "grad_positive"_a.noconvert(), "threads"_a);
+    m.def("best_products", &best_products, "users"_a, "items"_a, "starts"_a.none(), "left_out"_a.none(), "values"_a.noconvert(),
+          "columns"_a.noconvert(), "threads"_a);
+    m.def("all_products", &all_products, "users"_a, "items"_a, "out"_a.noconvert(), "threads"_a);
+    m.def("pair_products", &pair_products, "users"_a, "items"_a, "rows"_a, "columns"_a, "out"_a.noconvert());
     m.def("instruction_sets", &instruction_sets);
     m.def("instruction_set", [] { return std::string(chosen.name); });
     m.def("use", &use, "name"_a);

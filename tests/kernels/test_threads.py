@@ -1,0 +1,196 @@
+"""The pool behind the compiled kernels: the same bits whoever does the work, callers at once, forks, bad shapes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+
+from recmind import kernels
+from recmind.model.graph import NodeSubset
+
+pytestmark = pytest.mark.usefixtures("compiled")
+
+
+def everything(graph, normal) -> list[torch.Tensor]:
+    """Every operation once, on tables large enough for several chunks."""
+    d, n = 37, graph.n_nodes
+    x, base = normal(n, d, seed=1), normal(n, d, seed=2)
+    some = NodeSubset.of(n, torch.arange(0, n, 3))
+    means, weight = torch.empty(graph.n_users, d), normal(2, 2 * d + 1, seed=3) / d
+    kernels.mean_of_items(graph, x[graph.n_users :], means)
+    mixed, gamma = kernels.mix(x, base, graph.normalised_log_degree(), weight, torch.zeros(2), graph.n_users)
+    tables = (base, x, base, graph.normalised_log_degree(), gamma, weight)
+    return [
+        kernels.product(graph, x, base=base, alpha=0.5),
+        kernels.product(graph, x.bfloat16(), wanted=some, base=base[some.nodes]),
+        kernels.product(graph, x[some.nodes], given=some, base=base[some.nodes], base_at=some),
+        means,
+        kernels.shares_of_users(graph, x[: graph.n_users], base[graph.n_users :]),
+        mixed,
+        gamma,
+        *kernels.mix_backward(*tables, graph.n_users, None, x[some.nodes], some),
+    ]
+
+
+def equal(first: list[torch.Tensor], second: list[torch.Tensor]) -> bool:
+    return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+
+
+def test_the_same_bits_with_any_number_of_threads_and_every_time(hub, normal, with_threads):
+    with_threads(1)
+    expected = everything(hub, normal)
+    for threads in (2, 5, 2, 1):
+        with_threads(threads)
+        for _ in range(5):
+            assert equal(everything(hub, normal), expected), threads
+
+
+def test_callers_at_once(hub, normal, with_threads):
+    with_threads(3)
+    expected = everything(hub, normal)
+
+    def work(_) -> bool:
+        torch.set_num_threads(3)
+        return all(equal(everything(hub, normal), expected) for _ in range(8))
+
+    with ThreadPoolExecutor(4) as callers:
+        assert list(callers.map(work, range(4))) == [True] * 4
+
+
+FORK = """
+import os, sys, threading, time
+import numpy as np, torch
+from recmind import kernels
+from recmind.model.graph import build_graph
+
+kernels._cpu.use(sys.argv[1])
+torch.set_num_threads(2)
+n = 3000
+graph = build_graph(np.arange(n, dtype=np.int32), np.arange(n, dtype=np.int32), n, n)
+x = torch.arange(2 * n * 8, dtype=torch.float32).view(-1, 8)
+run = lambda: kernels.product(graph, x).numpy().tobytes()
+expected = run()
+busy = threading.Thread(target=lambda: [run() for _ in range(300)], daemon=True)
+for background in (False, True):
+    if background:
+        busy.start()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if all(run() == expected for _ in range(20)) else 7)
+    until = time.monotonic() + 60
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        if time.monotonic() > until:
+            os.kill(child, 9)
+            sys.exit("the child hangs")
+        time.sleep(0.01)
+    assert os.waitstatus_to_exitcode(status) == 0, status
+    assert run() == expected
+busy.join()
+print("well")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_a_forked_child_computes_too(compiled):
+    done = subprocess.run([sys.executable, "-c", FORK, compiled], capture_output=True, text=True, timeout=200)
+    assert done.stdout == "well\n", done.stderr
+
+
+class TestShapes:
+    def test_of_a_product(self, hub, normal, subset):
+        n, d = hub.n_nodes, 5
+        x, some = normal(n, d), subset(hub, "some")
+        with pytest.raises(ValueError, match=f"x has {n - 1} rows, not {n}"):
+            kernels.product(hub, x[1:])
+        with pytest.raises(ValueError, match=f"x has {n} rows, not {len(some)}"):
+            kernels.product(hub, x, given=some)
+        with pytest.raises(ValueError, match=f"base has {n} rows, not {len(some)}"):
+            kernels.product(hub, x, base=x, base_at=some)
+        for base, wanted in ((x[1:], None), (x, some), (x[:, 1:], None)):
+            with pytest.raises(ValueError, match="base and out differ in shape"):
+                kernels.product(hub, x, base=base, wanted=wanted)
+        with pytest.raises(ValueError, match="x_at and base_at are one row a node"):
+            kernels.product(hub, x[:2], given=NodeSubset.of(n - 1, torch.arange(2)))
+
+    def test_of_means(self, hub, normal):
+        items, users = normal(hub.n_items, 5), normal(hub.n_users, 5)
+        with pytest.raises(ValueError, match="items has 300 rows, not 1200"):
+            kernels.mean_of_items(hub, users, users)
+        with pytest.raises(ValueError, match="out has 299 rows, not 300"):
+            kernels.mean_of_items(hub, items, users[1:])
+        with pytest.raises(ValueError, match="x and out differ in columns"):
+            kernels.mean_of_items(hub, items, torch.empty(hub.n_users, 4))
+        with pytest.raises(ValueError, match="base has 1199 rows, not 1200"):
+            kernels.shares_of_users(hub, users, items[1:])
+        with pytest.raises(ValueError, match="differ in columns"):
+            kernels.shares_of_users(hub, users, items[:, 1:])
+
+    def test_of_a_gate(self, normal):
+        n, d = 6, 5
+        good = [normal(n, d), normal(n, d), normal(n), normal(2, 2 * d + 1), normal(2), 3]
+        kernels.mix(*good)
+        bad = {
+            1: (normal(n + 1, d), "e and z differ in shape"),
+            2: (normal(n - 1), "log_degree and gamma are one value a node"),
+            3: (normal(2, 2 * d), r"weight is \(2, 2 d \+ 1\)"),
+            4: (normal(1), r"bias \(2\)"),
+            5: (n + 1, "at most as many users as nodes"),
+        }
+        for at, (value, message) in bad.items():
+            with pytest.raises(ValueError, match=message):
+                kernels.mix(*good[:at], value, *good[at + 1 :])
+
+    def test_of_the_gradient_of_a_gate(self, normal):
+        n, d, weight = 6, 5, normal(2, 11)
+        x = normal(n, d)
+        at = NodeSubset.of(n, torch.tensor([1, 4]))
+        good = [x, x, x, normal(n), normal(n), weight, 3, None, x, None]
+        kernels.mix_backward(*good)
+        bad = {
+            0: (x[1:], "the tables differ in shape"),
+            2: (x[:, 1:], "the tables differ in shape"),
+            4: (normal(n + 1), "one value a node"),
+            5: (weight[:, 1:], r"weight is \(2, 2 d \+ 1\)"),
+            6: (-1, "at most as many users as nodes"),
+            7: (x[1:], "the tables differ in shape"),
+            8: (x[1:], "plus and e differ in shape"),
+            9: (at, "plus has 6 rows, not 2"),
+        }
+        for position, (value, message) in bad.items():
+            with pytest.raises(ValueError, match=message):
+                kernels.mix_backward(*good[:position], value, *good[position + 1 :])
+
+    def test_other_numbers_than_floats(self, hub):
+        out = torch.zeros(hub.n_nodes, 3, dtype=torch.int64)
+        with pytest.raises(ValueError, match="expected float32 or bfloat16"):
+            kernels._cpu.gather_sum(hub.offsets, hub.neighbours, out, out)
+
+    def test_an_instruction_set_that_is_not_there(self, compiled):
+        with pytest.raises(ValueError, match="no kernels named sse9"):
+            kernels._cpu.use("sse9")
+        assert kernels.instruction_set() == compiled
+
+
+class TestMixedPrecision:
+    """What the compiled kernels do not take goes to plain torch instead of failing."""
+
+    def test_bfloat16_between_hops_of_a_double_graph(self, hub, normal):
+        x = normal(hub.n_nodes, 4)
+        found = kernels.product(hub.to("cpu", torch.float64), x.bfloat16(), base=x.double(), dtype=torch.float64)
+        expected = kernels.product(hub, x.bfloat16(), base=x, dtype=torch.float32)
+        assert found.dtype == torch.float64
+        torch.testing.assert_close(found.float(), expected, rtol=1e-4, atol=1e-4)
+
+    def test_a_gate_on_bfloat16(self, normal):
+        tables = [normal(6, 5), normal(6, 5), normal(6), normal(2, 11), normal(2)]
+        exact, _ = kernels.mix(*tables, 3)
+        low, _ = kernels.mix(*(table.bfloat16() for table in tables), 3)
+        assert low.dtype == torch.bfloat16
+        torch.testing.assert_close(low.float(), exact, rtol=0.1, atol=0.1)
