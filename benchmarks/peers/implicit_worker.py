@@ -1,5 +1,6 @@
 """implicit's models as contenders, for scale: no graph, hand-written C++ epochs, and its top-K."""
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from importlib.metadata import version

@@ -5,6 +5,7 @@ LGConv does by default, and has int32 indices, which MKL wants and torch would
 else convert in every product. The step is that of the library's own example.
 """
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -30,8 +31,8 @@ def normalised_adjacency(workload: Workload) -> Tensor:
     roots = np.sqrt(np.maximum(1, np.bincount(rows, minlength=n)))
     matrix = sp.csr_array(((1 / (roots[rows] * roots[columns])).astype(np.float32), (rows, columns)), shape=(n, n))
     matrix.sort_indices()
-    parts = (torch.from_numpy(np.asarray(part, dtype=np.int32)) for part in (matrix.indptr, matrix.indices))
-    return torch.sparse_csr_tensor(*parts, torch.from_numpy(matrix.data), size=(n, n))
+    starts, neighbours = (torch.from_numpy(np.asarray(part, np.int32)) for part in (matrix.indptr, matrix.indices))
+    return torch.sparse_csr_tensor(starts, neighbours, torch.from_numpy(matrix.data), size=(n, n))
 
 
 class Peer:

@@ -1,5 +1,6 @@
 """RecBole's LightGCN as a contender: its data set, its loader, its Trainer, its full-sort evaluation."""
 
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 import contextlib
@@ -144,15 +145,13 @@ class Peer:
 
     def epoch(self, n: int) -> dict[str, Any]:
         """n epochs of RecBole's own training loop."""
-        for _ in range(n):
-            loss = self.trainer._train_epoch(self.train, 0)
-        return {"loss": loss / len(self.train)}
+        losses = [self.trainer._train_epoch(self.train, 0) for _ in range(n)]
+        return {"loss": losses[-1] / len(self.train)}
 
     def rank(self, n: int) -> dict[str, Any]:
         """n full-sort evaluations of the held-out pairs."""
-        for _ in range(n):
-            result = self.trainer.evaluate(self.valid, load_best_model=False)
-        return {"result": {key: float(value) for key, value in result.items()}}
+        results = [self.trainer.evaluate(self.valid, load_best_model=False) for _ in range(n)]
+        return {"result": {key: float(value) for key, value in results[-1].items()}}
 
     def use_factors(self, path: str) -> None:
         """Rank with the given vectors instead of the model's."""

@@ -32,6 +32,6 @@ def apply() -> None:
         if name not in np.__dict__:
             setattr(np, name, kind)
     if not hasattr(scipy.sparse.dok_matrix, "_update"):
-        scipy.sparse.dok_matrix._update = _dok_update
+        setattr(scipy.sparse.dok_matrix, "_update", _dok_update)  # noqa: B010, the name is not SciPy's any more
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)

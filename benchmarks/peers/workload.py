@@ -48,8 +48,8 @@ class Workload:
     def load(cls, path: Path) -> Workload:
         """Read the file."""
         with np.load(path) as arrays:
-            values = {name: arrays[name] for name in arrays.files}
-        return cls(**{name: int(value) if value.ndim == 0 else value for name, value in values.items()})
+            pairs = [arrays[name] for name in ("users", "items", "valid_users", "valid_items")]
+            return cls(*pairs, n_users=int(arrays["n_users"]), n_items=int(arrays["n_items"]))
 
 
 def generate(n_users: int, n_items: int, n_interactions: int, seed: int = 0) -> Workload:
