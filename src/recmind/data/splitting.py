@@ -12,9 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 from recmind.config import SplitConfig
 from recmind.data.dataset import Dataset
+from recmind.data.ordering import by_user_and_time, counts_of, index_type, take
 from recmind.errors import DataError
 from recmind.schema import Columns
 
@@ -28,7 +30,8 @@ class Part:
     users, items:
         Dense codes, int32, shape ``(n,)``, sorted by user and then by time.
     rows:
-        Row numbers in ``dataset.interactions``, int64, shape ``(n,)``.
+        Row numbers in ``dataset.interactions``, shape ``(n,)``: int32, and
+        int64 for 2^31 interactions or more.
     """
 
     users: np.ndarray
@@ -58,11 +61,11 @@ class Split:
 
     def item_degrees(self) -> np.ndarray:
         """Training interactions per item, int64 ``(n_items,)``."""
-        return np.bincount(self.train.items, minlength=self.n_items)
+        return counts_of(self.train.items, self.n_items)
 
     def user_degrees(self) -> np.ndarray:
         """Training interactions per user, int64 ``(n_users,)``."""
-        return np.bincount(self.train.users, minlength=self.n_users)
+        return counts_of(self.train.users, self.n_users)
 
 
 # Marks of a row: which part it goes to.
@@ -83,11 +86,12 @@ def split_dataset(dataset: Dataset, config: SplitConfig) -> Split:
     users = dataset.user_codes
     trained = np.zeros(dataset.n_users, dtype=bool)
     trained[users[marks == _TRAIN]] = True
-    orphans = ~trained[users] & (marks != _TRAIN)
-    if orphans.any():
+    held_out = np.flatnonzero(marks != _TRAIN)
+    orphans = held_out[~trained[users[held_out]]]
+    if len(orphans):
         n = int(np.unique(users[orphans]).size)
-        notes.append(f"{int(orphans.sum())} held-out interactions of {n} users without any training interaction")
-        marks = np.where(orphans, _DROPPED, marks)
+        notes.append(f"{len(orphans)} held-out interactions of {n} users without any training interaction")
+        marks[orphans] = _DROPPED
     if not (marks == _TRAIN).any():
         raise DataError(
             f"the split {config.kind!r} leaves no training interaction",
@@ -99,30 +103,26 @@ def split_dataset(dataset: Dataset, config: SplitConfig) -> Split:
 
 
 def _part(dataset: Dataset, mask: np.ndarray) -> Part:
-    rows = np.flatnonzero(mask)
-    return Part(dataset.user_codes[rows], dataset.item_codes[rows], rows)
-
-
-def _positions_from_end(users: np.ndarray, n_users: int) -> tuple[np.ndarray, np.ndarray]:
-    """For rows sorted by user: distance to the user's last row, and the user's row count."""
-    counts = np.bincount(users, minlength=n_users)
-    ends = np.cumsum(counts)
-    return ends[users] - 1 - np.arange(len(users)), counts[users]
+    rows = np.arange(len(mask), dtype=index_type(len(mask)))[mask]
+    return Part(dataset.user_codes[mask], dataset.item_codes[mask], rows)
 
 
 def _leave_one_out(dataset: Dataset, config: SplitConfig) -> np.ndarray:
     """Last interaction to test, last but one to validation; users with fewer than 3 only train."""
-    from_end, counts = _positions_from_end(dataset.user_codes, dataset.n_users)
-    marks = np.zeros(len(from_end), dtype=np.int8)
-    marks[(from_end == 0) & (counts >= 3)] = _TEST
-    marks[(from_end == 1) & (counts >= 3)] = _VALID
+    counts = counts_of(dataset.user_codes, dataset.n_users)
+    last = np.cumsum(counts)[counts >= 3] - 1
+    marks = np.zeros(dataset.n_interactions, dtype=np.int8)
+    marks[last] = _TEST
+    marks[last - 1] = _VALID
     return marks
 
 
 def _valid_only(dataset: Dataset, config: SplitConfig) -> np.ndarray:
     """Last interaction to validation, all others to training; no test part."""
-    from_end, counts = _positions_from_end(dataset.user_codes, dataset.n_users)
-    return np.where((from_end == 0) & (counts >= 2), _VALID, _TRAIN).astype(np.int8)
+    counts = counts_of(dataset.user_codes, dataset.n_users)
+    marks = np.zeros(dataset.n_interactions, dtype=np.int8)
+    marks[np.cumsum(counts)[counts >= 2] - 1] = _VALID
+    return marks
 
 
 def _temporal(dataset: Dataset, config: SplitConfig) -> np.ndarray:
@@ -135,11 +135,14 @@ def _temporal(dataset: Dataset, config: SplitConfig) -> np.ndarray:
             hint="use the split 'leave-one-out', which needs only the order within each user",
         )
     times = dataset.interactions[Columns.TIMESTAMP].to_numpy()
-    ordered = np.sort(times)
-    n = len(ordered)
-    valid_from = ordered[min(n - 1, int(n * (1 - config.valid_fraction - config.test_fraction)))]
-    test_from = ordered[min(n - 1, int(n * (1 - config.test_fraction)))]
-    return np.where(times >= test_from, _TEST, np.where(times >= valid_from, _VALID, _TRAIN)).astype(np.int8)
+    n = len(times)
+    places = [1 - config.valid_fraction - config.test_fraction, 1 - config.test_fraction]
+    places = [min(n - 1, int(n * place)) for place in places]
+    valid_from, test_from = np.partition(times, places)[places]
+    marks = np.zeros(n, dtype=np.int8)
+    marks[times >= valid_from] = _VALID
+    marks[times >= test_from] = _TEST
+    return marks
 
 
 def _ratio(dataset: Dataset, config: SplitConfig) -> np.ndarray:
@@ -148,16 +151,24 @@ def _ratio(dataset: Dataset, config: SplitConfig) -> np.ndarray:
     Shares that are no whole number are rounded up or down at random, so that
     users with few interactions hold something out as often as their share says.
     """
-    users, n = dataset.user_codes, len(dataset.user_codes)
+    users, n = dataset.user_codes, dataset.n_interactions
     rng = np.random.default_rng(config.seed)
-    shuffled = np.lexsort((rng.random(n), users))
-    from_end, counts = _positions_from_end(users, dataset.n_users)
+    shuffled = by_user_and_time(users, pl.Series(rng.random(n)), dataset.n_users)
+    counts = counts_of(users, dataset.n_users)
     # 0.29 * 100 is 28.999...: a hair is added so that it counts as 29.
     chance = rng.random((2, dataset.n_users)) * (1 - 1e-6)
-    n_test = np.minimum(np.floor(counts * config.test_fraction + 1e-9 + chance[0][users]), counts - 1)
-    n_valid = np.floor(counts * config.valid_fraction + 1e-9 + chance[1][users])
+    n_test = np.minimum(np.floor(counts * config.test_fraction + 1e-9 + chance[0]), counts - 1)
+    n_valid = np.floor(counts * config.valid_fraction + 1e-9 + chance[1])
     n_valid = np.minimum(n_valid, counts - 1 - n_test)
-    marks = np.where(from_end < n_test, _TEST, np.where(from_end < n_test + n_valid, _VALID, _TRAIN))
+    # Of each user's shuffled rows the last go to test, those before to validation.
+    rows = np.arange(n, dtype=index_type(n))
+    test_from = (np.cumsum(counts) - n_test).astype(rows.dtype)
+    valid_from = (test_from - n_valid).astype(rows.dtype)
+    marks = np.zeros(n, dtype=np.int8)
+    marks[rows >= take(valid_from, users)] = _VALID
+    marks[rows >= take(test_from, users)] = _TEST
+    if shuffled is None:
+        return marks
     result = np.empty(n, dtype=np.int8)
     result[shuffled] = marks
     return result

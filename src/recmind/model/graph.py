@@ -113,18 +113,25 @@ def build_graph(users: np.ndarray, items: np.ndarray, n_users: int, n_items: int
     """
     from scipy.sparse import coo_array
 
-    # scipy's conversions are counting sorts; a round trip through the transpose leaves every list ascending.
-    pairs = coo_array((np.ones(len(users), dtype=np.int8), (users, items)), shape=(n_users, n_items))
+    n = len(users)
+    # scipy's conversions are stable counting sorts: the transpose of any order leaves every list ascending.
+    pairs = coo_array((np.zeros(n, dtype=bool), (users, items)), shape=(n_users, n_items))
+    pairs.has_canonical_format = True  # nothing to sum, so nothing to sort
     by_item = pairs.tocsc()
-    by_item.has_canonical_format = True
     by_user = by_item.tocsr()
-    by_item = by_user.tocsc()
-    offsets = np.concatenate([by_user.indptr.astype(np.int64), by_item.indptr[1:].astype(np.int64) + len(users)])
-    neighbours = np.concatenate(
-        [by_user.indices.astype(np.int32) + np.int32(n_users), by_item.indices.astype(np.int32)]
-    )
+    if (users[1:] < users[:-1]).any():
+        by_item = by_user.tocsc()
+    offsets = np.empty(n_users + n_items + 1, dtype=np.int64)
+    offsets[: n_users + 1] = by_user.indptr
+    offsets[n_users + 1 :] = by_item.indptr[1:]
+    offsets[n_users + 1 :] += n
+    neighbours = np.empty(2 * n, dtype=np.int32)
+    np.add(by_user.indices, n_users, out=neighbours[:n], casting="same_kind")
+    neighbours[n:] = by_item.indices
     degrees = np.diff(offsets).astype(np.float32)
-    return BipartiteGraph(*(torch.from_numpy(a) for a in (offsets, neighbours, degrees)), n_users, n_items)
+    return BipartiteGraph(
+        torch.from_numpy(offsets), torch.from_numpy(neighbours), torch.from_numpy(degrees), n_users, n_items
+    )
 
 
 @dataclass(frozen=True)

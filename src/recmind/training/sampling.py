@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from recmind.data.splitting import Split
+from recmind.model.graph import BipartiteGraph, build_graph
 
 
 def epoch_generator(seed: int, phase: str, epoch: int) -> torch.Generator:
@@ -45,6 +46,10 @@ def pick(cumulative: Tensor, uniform: Tensor) -> Tensor:
 class InteractionSampler:
     """Shuffled batches of training interactions and negatives for them.
 
+    What a user has is looked up in the user's list in the graph. Interactions
+    are shared with the split and the graph; the order of an epoch takes 4
+    bytes each while its batches are given out.
+
     Parameters
     ----------
     split:
@@ -55,15 +60,25 @@ class InteractionSampler:
         Whether items without a training interaction are drawn too. Where they
         are, the model learns that what nobody has bought is unwanted, and
         learns it about their texts.
+    graph:
+        The graph of the split's training part, where there is one already.
     """
 
     _MAX_ROUNDS = 20
 
-    def __init__(self, split: Split, *, exponent: float = 0.0, cold: bool = True) -> None:
-        self.n_items = split.n_items
-        self.users = torch.from_numpy(split.train.users.astype(np.int64))
-        self.items = torch.from_numpy(split.train.items.astype(np.int64))
-        self._keys = torch.sort(self.users * self.n_items + self.items).values
+    def __init__(
+        self, split: Split, *, exponent: float = 0.0, cold: bool = True, graph: BipartiteGraph | None = None
+    ) -> None:
+        self.n_items, self.n_users = split.n_items, split.n_users
+        train = split.train
+        if graph is None:
+            graph = build_graph(train.users, train.items, split.n_users, split.n_items)
+        n = graph.n_interactions
+        self._starts = graph.offsets[: self.n_users + 1].cpu()
+        self._bought = graph.neighbours[:n].cpu()  # the users' lists: nodes of items, ascending
+        # A split's rows are sorted by user, as the lists are; the array is shared with it.
+        is_sorted = not (train.users[1:] < train.users[:-1]).any()
+        self.users = torch.from_numpy(train.users if is_sorted else np.sort(train.users))
         degrees = torch.from_numpy(split.item_degrees()).double()
         candidates = torch.ones_like(degrees) if cold else (degrees > 0).double()
         weights = candidates if exponent == 0 else degrees**exponent * candidates
@@ -77,9 +92,10 @@ class InteractionSampler:
 
     def batches(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """(users, positives) of every training interaction once, shuffled, int64 ``(b,)`` each."""
-        order = torch.randperm(len(self), generator=generator)
+        index = torch.int32 if len(self) < 2**31 else torch.int64
+        order = torch.randperm(len(self), generator=generator, dtype=index)
         for chunk in order.split(batch_size):
-            yield self.users[chunk], self.items[chunk]
+            yield self.users[chunk].long(), self._bought[chunk].long() - self.n_users
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Items from the sampling distribution, int64, without looking at any user."""
@@ -117,7 +133,12 @@ class InteractionSampler:
 
     def _among_lacking(self, users: Tensor, otherwise: Tensor, generator: torch.Generator) -> Tensor:
         """An item that each user lacks, drawn by weight; ``otherwise`` where there is none."""
-        lacking = ~self.is_positive(users[:, None], torch.arange(self.n_items)[None, :])
+        lacking = torch.ones(len(users), self.n_items, dtype=torch.bool)
+        counts = self._starts[users + 1] - self._starts[users]
+        rows = torch.repeat_interleave(torch.arange(len(users)), counts)
+        begins = self._starts[users] - (counts.cumsum(0) - counts)
+        bought = self._bought[begins[rows] + torch.arange(len(rows))]
+        lacking[rows, bought.long() - self.n_users] = False
         weights = self.log_probability.double().exp() * lacking
         there = weights.sum(1) > 0
         uniform = torch.rand(len(users), 1, generator=generator, dtype=torch.float64)
@@ -126,7 +147,20 @@ class InteractionSampler:
         return torch.where(there, found, otherwise)
 
     def is_positive(self, users: Tensor, items: Tensor) -> Tensor:
-        """Whether each (user, item) is a training interaction; shapes broadcast."""
-        keys = users * self.n_items + items
-        at = torch.searchsorted(self._keys, keys).clamp_max(len(self._keys) - 1)
-        return self._keys[at] == keys
+        """Whether each (user, item) is a training interaction; shapes broadcast.
+
+        A binary search in each user's list, all of them in step.
+        """
+        users, items = torch.broadcast_tensors(users, items)
+        starts, bought = self._starts.numpy(), self._bought.numpy()
+        wanted = (items.flatten() + self.n_users).to(torch.int32).numpy()
+        user = users.flatten().numpy()
+        # How many of the list are known to be smaller than what is wanted, found bit by bit.
+        low, end = starts[user], starts[user + 1]
+        longest = int((end - low).max(initial=0))
+        for bit in reversed(range(longest.bit_length())):
+            probe = low + (1 << bit)
+            smaller = bought.take(probe - 1, mode="clip") < wanted
+            low = np.where((probe <= end) & smaller, probe, low)
+        found = (low < end) & (bought.take(low, mode="clip") == wanted)
+        return torch.from_numpy(found).view(users.shape)
