@@ -147,7 +147,7 @@ def measure(folder: Path) -> dict[str, Any]:
     split = stage(stages, "split", lambda: split_dataset(dataset, SplitConfig()))
     train = split.train
     graph = stage(stages, "graph", lambda: build_graph(train.users, train.items, split.n_users, split.n_items))
-    sampler = stage(stages, "sampler", lambda: InteractionSampler(split))
+    sampler = stage(stages, "sampler", lambda: InteractionSampler(split, graph=graph))
 
     def first_batch() -> None:
         generator = epoch_generator(0, "joint", 0)

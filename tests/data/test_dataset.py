@@ -4,6 +4,7 @@ import datetime as dt
 import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -144,6 +145,58 @@ def test_folders_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").unlink()
     (tmp_path / "items.parquet").write_bytes(b"no")
     with pytest.raises(DataError, match=r"items\.parquet: the file cannot be read as Parquet"):
+        Dataset.load(tmp_path)
+
+
+def test_a_file_in_many_pieces_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    frame = pl.DataFrame(
+        {
+            "user_id": [f"user {u}" for u in rng.integers(0, 300, 5000)],
+            "item_id": [f"an item with a long id {i}" for i in rng.integers(0, 200, 5000)],
+            "timestamp": rng.integers(0, 1000, 5000),
+            "review_text": [f"review {n}" for n in range(5000)],
+        }
+    )
+    frame.write_parquet(tmp_path / "interactions.parquet", row_group_size=64)
+    whole = Dataset.from_frames(frame)
+    hashed_at_once = whole.hash
+    monkeypatch.setattr("recmind.data.dataset._HASHED_ROWS", 17)
+    loaded = Dataset.load(tmp_path)
+    assert loaded.interactions.equals(whole.interactions)
+    assert loaded.hash == hashed_at_once
+    # The same by sorting and a set of pairs.
+    rows = frame.rows()
+    order = sorted(range(5000), key=lambda row: (rows[row][0], rows[row][2]))
+    seen: set[tuple[str, str]] = set()
+    kept = [rows[row] for row in order if rows[row][:2] not in seen and not seen.add(rows[row][:2])]
+    ids = loaded.interactions.select(
+        loaded.user_ids.gather(loaded.user_codes), loaded.item_ids.gather(loaded.item_codes), "timestamp", "review_text"
+    )
+    assert ids.rows() == kept
+    assert loaded.info["repeats_removed_at_load"] == 5000 - len(kept)
+    assert loaded.user_ids.to_list() == sorted(set(frame["user_id"]))
+
+
+def test_a_log_in_order_of_time_and_rows_in_order_give_the_same() -> None:
+    frame = pl.DataFrame(EVENTS)
+    by_time, by_user = frame.sort("timestamp"), frame.sort("user_id", "timestamp")
+    assert Dataset.from_frames(by_time).interactions.rows() == Dataset.from_frames(by_user).interactions.rows() == ROWS
+
+
+@pytest.mark.parametrize("kind", [pl.Categorical, pl.Enum(["u1", "u2"])])
+def test_ids_may_be_categories(kind) -> None:
+    frame = pl.DataFrame(EVENTS).with_columns(pl.col("user_id").cast(kind))
+    assert Dataset.from_frames(frame).interactions.rows() == ROWS
+
+
+def test_a_file_damaged_within(tmp_path: Path) -> None:
+    path = tmp_path / "interactions.parquet"
+    pl.DataFrame({"user_id": [f"u{n}" for n in range(5000)], "item_id": ["a"] * 5000}).write_parquet(path)
+    content = bytearray(path.read_bytes())
+    content[100:400] = bytes(300)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"interactions\.parquet: the file cannot be read as Parquet"):
         Dataset.load(tmp_path)
 
 

@@ -4,8 +4,10 @@ import itertools
 
 import numpy as np
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
-from recmind.model.graph import NodeSubset
+from recmind.model.graph import NodeSubset, build_graph
 
 
 def test_blocks_are_the_normalised_adjacency_and_its_transpose(example):
@@ -93,3 +95,16 @@ class TestNodeSubset:
         nothing = NodeSubset.of(3, torch.tensor([], dtype=torch.int64))
         assert (len(nothing), nothing.positions.tolist()) == (0, [-1, -1, -1])
         assert NodeSubset.of(3, torch.arange(3)).positions.tolist() == [0, 1, 2]
+
+
+@given(st.sets(st.tuples(st.integers(0, 5), st.integers(0, 6)), min_size=1), st.randoms(), st.booleans())
+def test_lists_ascend_and_do_not_depend_on_the_order_of_the_pairs(pairs, random, by_user: bool) -> None:
+    pairs = sorted(pairs, key=lambda pair: (by_user and pair[0], random.random()))
+    users, items = np.array(pairs, dtype=np.int32).T
+    graph = build_graph(users, items, 7, 8)
+    lists = graph.neighbours.tensor_split(graph.offsets[1:-1])
+    expected = [sorted(item + 7 for user, item in pairs if user == u) for u in range(7)]
+    expected += [sorted(user for user, item in pairs if item == i) for i in range(8)]
+    assert [nodes.tolist() for nodes in lists] == expected
+    assert graph.degrees.tolist() == [len(nodes) for nodes in expected]
+    assert (graph.offsets.dtype, graph.neighbours.dtype) == (torch.int64, torch.int32)

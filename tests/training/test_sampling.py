@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recmind.model.graph import build_graph
 from recmind.training.sampling import InteractionSampler, cumulative, epoch_generator, pick
 
 
@@ -132,6 +135,38 @@ def test_is_positive(split_of):
     sampler = InteractionSampler(split_of([(0, 1), (2, 0), (2, 3)], 3, 4))
     users, items = torch.arange(3)[:, None], torch.arange(4)[None, :]
     assert sampler.is_positive(users, items).int().tolist() == [[0, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 1]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(interactions())
+def test_is_positive_of_every_pair(split_of, case) -> None:
+    pairs, n_users, n_items = case
+    sampler = InteractionSampler(split_of(pairs, n_users, n_items))
+    found = sampler.is_positive(torch.arange(n_users)[:, None], torch.arange(n_items))
+    assert {tuple(pair) for pair in torch.nonzero(found).tolist()} == set(pairs)
+
+
+def test_nothing_is_copied_from_a_split_and_its_graph(random_split):
+    train = random_split.train
+    graph = build_graph(train.users, train.items, random_split.n_users, random_split.n_items)
+    sampler, own = InteractionSampler(random_split, graph=graph), InteractionSampler(random_split)
+    held = [value for value in vars(sampler).values() if isinstance(value, torch.Tensor)]
+    n_items = random_split.n_items
+    # Whatever is longer than a row per item lies where the split and the graph have theirs.
+    shared = [train.users.ctypes.data, graph.offsets.data_ptr(), graph.neighbours.data_ptr()]
+    assert {value.data_ptr() for value in held if len(value) > n_items} <= set(shared)
+    for ours, others in zip(sampler.batches(8, generator()), own.batches(8, generator()), strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(ours, others, strict=True))
+        assert {part.dtype for part in ours} == {torch.int64}
+
+
+def test_rows_that_are_not_sorted_by_user(split_of):
+    pairs = [(2, 3), (0, 1), (2, 0), (1, 1)]
+    split = split_of(pairs, 3, 4)
+    users, items = np.array(pairs, dtype=np.int32).T.copy()
+    shuffled = dataclasses.replace(split, train=dataclasses.replace(split.train, users=users, items=items))
+    batches = list(InteractionSampler(shuffled).batches(3, generator()))
+    assert sorted(zip(*(torch.cat(part).tolist() for part in zip(*batches, strict=True)), strict=True)) == sorted(pairs)
 
 
 def test_items_that_nobody_bought_are_drawn_only_if_asked_for(split_of):

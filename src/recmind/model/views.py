@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from recmind.config import ModelConfig
-from recmind.model.graph import NodeSubset
+from recmind.model.graph import BipartiteGraph, NodeSubset
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Views:
 class GraphModel(nn.Module):
     """Base contract of the models that the trainer trains: one pass for the views, and h from them."""
 
+    graph: BipartiteGraph
     n_users: int
     n_items: int
 

@@ -79,7 +79,7 @@ class Trainer:
         self.checkpoint, self.fingerprint, self.show_progress = checkpoint, fingerprint, show_progress
         settings = config.training
         exponent = settings.popularity_exponent if settings.negatives == "popularity" else 0.0
-        self.sampler = InteractionSampler(split, exponent=exponent, cold=settings.cold_negatives)
+        self.sampler = InteractionSampler(split, exponent=exponent, cold=settings.cold_negatives, graph=model.graph)
         self.objective = Objective(model, self.sampler, config)
         self.device = next(model.parameters()).device
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
