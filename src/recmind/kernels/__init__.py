@@ -101,7 +101,7 @@ def product(
 
 
 def mean_of_items(graph: BipartiteGraph, items: Tensor, out: Tensor) -> None:
-    """For each user the mean of the rows of the user's items: ``(n_items, d)`` into ``out``, ``(n_users, d)``, contiguous."""
+    """For each user the mean of the user's items' rows: ``(n_items, d)`` into ``out``, contiguous ``(n_users, d)``."""
     _check_rows("items", items, graph.n_items)
     _check_rows("out", out, graph.n_users)
     if not _compiled(items, graph.degrees, out):
