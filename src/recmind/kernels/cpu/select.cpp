@@ -218,7 +218,7 @@ void write(const Best& a, Row& row, float* values, std::int64_t* columns) {
 
 void best(const Best& a, int threads) {
     constexpr std::int64_t rows_at_most = 510, keys_at_most = 1 << 19;  // 4 MiB of keys a thread
-    const std::int64_t room = most(1, least(a.wanted + most(64, 2 * a.wanted), a.of.n_items));
+    const std::int64_t room = most(1, least(a.wanted + most(64, a.wanted), a.of.n_items));
     const std::int64_t size = most(tile_users, least(rows_at_most, keys_at_most / room / tile_users * tile_users));
     for_chunks(threads, (a.of.n_users + size - 1) / size, [&](std::int64_t number) {
         const std::int64_t begin = number * size, end = least(a.of.n_users, begin + size), n = end - begin;
