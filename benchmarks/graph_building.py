@@ -5,7 +5,8 @@
 
 Folders with power-law users and items, text ids and times are generated one row
 group at a time, in random order unless asked for otherwise: that is the dearest
-order to read. Each is then read in a process of its own: ids to codes, hash,
+order to read. ``--order time`` is a log, ``--order user`` what `recmind prepare`
+writes. Each is then read in a process of its own: ids to codes, hash,
 split, graph, sampler. A folder takes about 25 bytes of disk an interaction and
 is removed after its measurement.
 """
@@ -52,17 +53,15 @@ def main() -> None:
     if args.measure:
         print(json.dumps(measure(args.measure)))
         return
-    print(
-        f"disk: up to {max(args.millions) * DISK_BYTES / 1e3:.1f} GB; {args.threads} threads, rows in {args.order} order"
-    )
+    disk = max(args.millions) * DISK_BYTES / 1e3
+    print(f"disk: up to {disk:.1f} GB; {args.threads} threads, rows in {args.order} order")
     rows = []
     for million in args.millions:
         with tempfile.TemporaryDirectory(prefix="graph-building-", dir=args.folder) as folder:
             began = time.perf_counter()
             size = generate(Path(folder), round(million * 1e6), args.order, args.seed)
-            print(
-                f"\n{million:g} million interactions: generated {size / 1e9:.2f} GB in {time.perf_counter() - began:.0f} s"
-            )
+            seconds = time.perf_counter() - began
+            print(f"\n{million:g} million interactions: generated {size / 1e9:.2f} GB in {seconds:.0f} s")
             taken = [in_new_process(Path(folder), args.threads) for _ in range(args.repeats)]
         # The run in the middle by total wall time.
         rows.append(sorted(taken, key=lambda run: run["total"]["wall"])[len(taken) // 2] | {"asked": million})
@@ -91,15 +90,16 @@ def generate(folder: Path, n: int, order: str, seed: int) -> int:
         for begin in range(0, n, ROW_GROUP):
             size = min(ROW_GROUP, n - begin)
             share = begin / n, (begin + size) / n
-            users, times = power_law(rng.random(size), n_users), rng.random(size)
+            drawn, times = rng.random(size), rng.random(size)
             if order == "user":
-                # As many rows of each user as drawn at random on average, in order of the codes.
-                users = np.sort(power_law(np.linspace(*share, size, endpoint=False), n_users))
-            elif order == "time":
-                times = share[0] + np.sort(times) * (share[1] - share[0])
+                drawn = np.linspace(*share, size, endpoint=False)
+            if order != "random":
+                times = np.linspace(*share, size, endpoint=False)
+            users = power_law(drawn, n_users)
             seconds = START + (times * YEARS * 365 * 86_400).astype(np.int64)
             items = power_law(rng.random(size), n_items)
-            writer.write_table(pa.table([ids(users, b"A", 13), ids(items, b"B0", 8), seconds], schema=schema))
+            columns = [ids(users, b"A", 13, mixed=order != "user"), ids(items, b"B0", 8), seconds]
+            writer.write_table(pa.table(columns, schema=schema))
     return path.stat().st_size
 
 
@@ -110,18 +110,20 @@ def power_law(uniform: np.ndarray, n: int) -> np.ndarray:
     return np.minimum(ranks.astype(np.int64) - 1, n - 1)
 
 
-def ids(codes: np.ndarray, prefix: bytes, n_digits: int) -> Any:
-    """Text ids in the manner of a shop, all of one length, in no order that tells of the codes."""
+def ids(codes: np.ndarray, prefix: bytes, n_digits: int, *, mixed: bool = True) -> Any:
+    """Text ids in the manner of a shop, all of one length, in the order of the codes or in none."""
     import pyarrow as pa
 
     bits = 5 * min(n_digits, 12)
-    # Multiplication by an odd number permutes the numbers below a power of two.
-    mixed = (codes.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) & np.uint64(2**bits - 1)
+    numbers = codes.astype(np.uint64)
+    if mixed:
+        # Multiplication by an odd number permutes the numbers below a power of two.
+        numbers = (numbers * np.uint64(0x9E3779B97F4A7C15)) & np.uint64(2**bits - 1)
     width = len(prefix) + n_digits
     text = np.empty((len(codes), width), dtype="S1")
     text[:, : len(prefix)] = np.frombuffer(prefix, dtype="S1")
     for digit in range(n_digits):
-        text[:, width - 1 - digit] = DIGITS[(mixed >> np.uint64(5 * digit)) & np.uint64(31)]
+        text[:, width - 1 - digit] = DIGITS[(numbers >> np.uint64(5 * digit)) & np.uint64(31)]
     offsets = np.arange(0, (len(codes) + 1) * width, width, dtype=np.int32)
     return pa.StringArray.from_buffers(len(codes), pa.py_buffer(offsets), pa.py_buffer(text))
 

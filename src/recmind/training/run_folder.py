@@ -137,12 +137,13 @@ class RunFolder:
         write_atomic(self / Files.USERS, dataset.users.select(Columns.USER).write_parquet)
         write_atomic(self / Files.ITEMS, dataset.items.write_parquet)
         parts = [
-            pl.DataFrame(
-                {Columns.PART: [name] * len(part), Columns.USER_CODE: part.users, Columns.ITEM_CODE: part.items}
+            pl.LazyFrame({Columns.USER_CODE: part.users, Columns.ITEM_CODE: part.items}).select(
+                pl.lit(name).alias(Columns.PART), Columns.USER_CODE, Columns.ITEM_CODE
             )
             for name, part in (("train", split.train), ("valid", split.valid), ("test", split.test))
         ]
-        write_atomic(self / Files.SPLIT, pl.concat(parts).write_parquet)
+        # As a stream: a name beside every interaction would take more memory than the codes.
+        write_atomic(self / Files.SPLIT, pl.concat(parts).sink_parquet)
 
     def read_table(self, name: str) -> pl.DataFrame:
         """One of the run's tables.
