@@ -7,9 +7,23 @@ from hypothesis import strategies as st
 from recmind.errors import TrainingError
 from recmind.evaluation.ranking import Seen, rank_targets, top_k
 from recmind.evaluation.selection import top_values
+from recmind.kernels import scan
 from recmind.model.scorer import Scorer
+from recmind.model.views import VectorScorer
 
 INF = np.inf
+
+
+def as_vectors(matrix):
+    """A scorer of vectors with exactly these finite scores: each user's vector picks the user's entry of an item."""
+    matrix = torch.as_tensor(np.asarray(matrix), dtype=torch.float32)
+    return VectorScorer(torch.eye(len(matrix)), matrix.T.contiguous())
+
+
+@pytest.fixture(scope="session", params=["scores", "vectors"])
+def model(request, dense):
+    """A scorer from a matrix of finite scores: one that writes scores down, and one whose products are scanned."""
+    return dense if request.param == "scores" else as_vectors
 
 
 def brute_force(matrix, users, k, seen_pairs):
@@ -42,6 +56,18 @@ class TestSeen:
         scores = torch.zeros(2, 3)
         Seen.from_parts(2, 3).mask_(scores, np.array([0, 1]))
         assert scores.tolist() == [[0, 0, 0], [0, 0, 0]]
+
+    def test_what_several_parts_name_is_there_once_and_ascending(self, make_part):
+        seen = Seen.from_parts(2, 9, make_part([(1, 7), (1, 2)]), make_part([(1, 5), (1, 7), (0, 8)]))
+        assert seen.starts.tolist() == [0, 1, 4]
+        assert seen.items.tolist() == [8, 2, 5, 7]
+
+    def test_a_block_has_the_rows_asked_for_without_what_is_kept(self, make_part):
+        seen = Seen.from_parts(3, 9, make_part([(0, 1), (0, 8), (2, 0), (2, 3), (2, 8)]))
+        kept = np.array([0, 1, 2, 2]), np.array([3, 4, 1, 7])
+        block = seen.of(np.array([2, 1, 0]), kept)
+        assert block.starts.tolist() == [0, 2, 2, 3]
+        assert block.items.tolist() == [0, 8, 8]
 
     @pytest.mark.parametrize(("pair", "message"), [((0, 3), "item codes 3 to 3"), ((2, 0), "user codes 2 to 2")])
     def test_a_code_outside_the_dataset_is_refused(self, make_part, pair, message):
@@ -76,13 +102,13 @@ class TestTopValues:
 class TestTopK:
     @pytest.mark.parametrize("n_items", [50, 1000, 1003])
     @pytest.mark.parametrize("block_users", [1, 7, 1024])
-    def test_equals_brute_force(self, dense, make_part, n_items, block_users):
+    def test_equals_brute_force(self, model, make_part, n_items, block_users):
         rng = np.random.default_rng(0)
         matrix = rng.permuted(np.tile(np.arange(n_items, dtype=np.float32), (20, 1)), axis=1)
         pairs = [(int(u), int(i)) for u, i in rng.integers(0, (20, n_items), (200, 2))]
         users = np.array([3, 19, 0, 3, 7])
         seen = Seen.from_parts(20, n_items, make_part(set(pairs)))
-        items, scores = top_k(dense(matrix), users, 10, seen, block_users=block_users)
+        items, scores = top_k(model(matrix), users, 10, seen, block_users=block_users)
         expected_items, expected_scores = brute_force(matrix, users, 10, pairs)
         assert items.dtype == np.int32
         assert scores.dtype == np.float32
@@ -104,8 +130,8 @@ class TestTopK:
         items, _ = top_k(dense([[0.0, INF, 1.0]]), np.array([0]), 2, None, block_users=1)
         assert items.tolist() == [[1, 2]]
 
-    def test_no_users(self, dense):
-        items, scores = top_k(dense(np.zeros((2, 3))), np.array([], dtype=np.int32), 4, None, block_users=8)
+    def test_no_users(self, model):
+        items, scores = top_k(model(np.zeros((2, 3))), np.array([], dtype=np.int32), 4, None, block_users=8)
         assert items.shape == scores.shape == (0, 4)
 
     def test_nan_names_the_user(self, dense):
@@ -121,41 +147,111 @@ class TestTopK:
         assert scorer.matrix.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
+class TestVectors:
+    """Scores that are never written down, against the same ones written down."""
+
+    needed = pytest.mark.skipif(not scan.available(), reason="no compiled kernels")
+
+    @staticmethod
+    def scorer(n_users=50, n_items=1003, d=19, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        return VectorScorer(torch.randn(n_users, d, generator=generator), torch.randn(n_items, d, generator=generator))
+
+    def random_seen(self, make_part, n_users=50, n_items=1003, n=2000):
+        pairs = np.random.default_rng(1).integers(0, (n_users, n_items), (n, 2))
+        return Seen.from_parts(n_users, n_items, make_part({(int(u), int(i)) for u, i in pairs}))
+
+    def test_lists_are_those_of_the_product(self, dense, make_part):
+        scorer, seen = self.scorer(), self.random_seen(make_part)
+        users = np.random.default_rng(0).integers(0, 50, 70)
+        written = dense(scorer.users.double() @ scorer.items.double().T)
+        items, scores = top_k(scorer, users, 20, seen, block_users=16)
+        expected_items, expected_scores = top_k(written, users, 20, seen, block_users=16)
+        np.testing.assert_array_equal(items, expected_items)
+        np.testing.assert_allclose(scores, expected_scores, rtol=1e-6)
+
+    def test_items_with_the_same_vector_tie_whatever_stands_around_them(self, make_part):
+        scorer = self.scorer()
+        order = np.random.default_rng(2).integers(0, 40, 1003)
+        scorer.items = scorer.items[torch.from_numpy(order)]
+        items, scores = top_k(scorer, np.arange(50), 30, None, block_users=8)
+        for row, values in zip(items, scores, strict=True):
+            groups = order[row]
+            assert len(set(row)) == 30
+            assert [len(set(values[groups == g])) for g in set(groups)] == [1] * len(set(groups))
+        shorter, _ = top_k(scorer, np.arange(50)[::-1], 7, None, block_users=64)
+        np.testing.assert_array_equal(items[:, :7], shorter[::-1])
+
+    def test_targets_stand_where_the_lists_have_them(self, make_part):
+        scorer, seen = self.scorer(), self.random_seen(make_part)
+        lists, _ = top_k(scorer, np.arange(50), 40, seen, block_users=16)
+        places = np.random.default_rng(3).permuted(np.tile(np.arange(40), (50, 1)), axis=1)[:, :3]
+        targets = make_part({(u, int(lists[u, place])) for u in range(50) for place in places[u]})
+        ranked = rank_targets(scorer, targets, 40, seen, block_users=16)
+        expected = [
+            int(np.flatnonzero(lists[user] == item)[0])
+            for user, item in zip(ranked.users[ranked.ranks.owner], ranked.targets, strict=True)
+        ]
+        assert ranked.ranks.above.tolist() == expected
+        np.testing.assert_array_equal(ranked.lists, lists)
+
+    @needed
+    @pytest.mark.parametrize("k", [1, 12, 200])
+    def test_the_scores_are_not_asked_for(self, k, monkeypatch):
+        scorer = self.scorer(n_items=200)
+        monkeypatch.setattr(VectorScorer, "scores", lambda *_: pytest.fail("scores were written down"))
+        items, _ = top_k(scorer, np.arange(50), k, None, block_users=16)
+        assert (np.sort(items)[:, 1:] != np.sort(items)[:, :-1]).all()
+
+    def test_nan_names_the_user(self):
+        scorer = self.scorer()
+        scorer.users[31, 5] = torch.nan
+        with pytest.raises(TrainingError, match=r"user code 31: .*not a number"):
+            top_k(scorer, np.arange(50), 5, None, block_users=8)
+
+    def test_another_precision_goes_the_plain_way(self, dense):
+        scorer = self.scorer()
+        wide = VectorScorer(scorer.users.double(), scorer.items.double())
+        items, _ = top_k(wide, np.arange(50), 9, None, block_users=8)
+        expected, _ = top_k(dense(wide.users @ wide.items.T), np.arange(50), 9, None, block_users=8)
+        np.testing.assert_array_equal(items, expected)
+
+
 class TestTies:
-    def test_every_item_is_listed_about_equally_often(self, dense):
+    def test_every_item_is_listed_about_equally_often(self, model):
         n_users, n_items, k = 4000, 200, 10
-        items, _ = top_k(dense(np.zeros((n_users, n_items))), np.arange(n_users), k, None, block_users=512)
+        items, _ = top_k(model(np.zeros((n_users, n_items))), np.arange(n_users), k, None, block_users=512)
         counts = np.bincount(items.ravel(), minlength=n_items)
         expected = n_users * k / n_items
         # Binomial with p = k / n_items; five standard deviations over 200 items.
         assert np.abs(counts - expected).max() < 5 * np.sqrt(expected * (1 - k / n_items))
         assert all(len(set(row)) == k for row in items.tolist())
 
-    def test_every_place_within_a_list_is_drawn_too(self, dense):
+    def test_every_place_within_a_list_is_drawn_too(self, model):
         """Two tied items, both always listed: each is first about half of the time."""
         matrix = np.tile([1.0, 0.0, 1.0], (2000, 1))
-        items, _ = top_k(dense(matrix), np.arange(2000), 2, None, block_users=512)
+        items, _ = top_k(model(matrix), np.arange(2000), 2, None, block_users=512)
         assert abs((items[:, 0] == 0).mean() - 0.5) < 5 * np.sqrt(0.25 / 2000)
 
     @pytest.mark.parametrize("levels", [1, 3, 20])
-    def test_neither_blocks_nor_k_nor_the_company_change_the_order(self, dense, levels):
+    def test_neither_blocks_nor_k_nor_the_company_change_the_order(self, model, levels):
         matrix = np.random.default_rng(1).integers(0, levels, (30, 700))
-        whole, _ = top_k(dense(matrix), np.arange(30), 25, None, block_users=64)
-        blocks, _ = top_k(dense(matrix), np.arange(30), 25, None, block_users=7)
-        short, _ = top_k(dense(matrix), np.arange(30)[::-1], 10, None, block_users=64)
+        whole, _ = top_k(model(matrix), np.arange(30), 25, None, block_users=64)
+        blocks, _ = top_k(model(matrix), np.arange(30), 25, None, block_users=7)
+        short, _ = top_k(model(matrix), np.arange(30)[::-1], 10, None, block_users=64)
         np.testing.assert_array_equal(whole, blocks)
         np.testing.assert_array_equal(whole[:, :10], short[::-1])
 
     @pytest.mark.parametrize("levels", [1, 2, 5, 50])
-    def test_scores_are_those_of_a_full_sort(self, dense, levels):
+    def test_scores_are_those_of_a_full_sort(self, model, levels):
         matrix = np.random.default_rng(2).integers(0, levels, (30, 700)).astype(np.float32)
-        items, scores = top_k(dense(matrix), np.arange(30), 15, None, block_users=64)
+        items, scores = top_k(model(matrix), np.arange(30), 15, None, block_users=64)
         np.testing.assert_array_equal(scores, -np.sort(-matrix, axis=1)[:, :15])
         np.testing.assert_array_equal(np.take_along_axis(matrix, items.astype(np.int64), axis=1), scores)
         assert all(len(set(row)) == 15 for row in items.tolist())
 
-    def test_another_seed_draws_another_order(self, dense):
-        scorer = dense(np.zeros((5, 300)))
+    def test_another_seed_draws_another_order(self, model):
+        scorer = model(np.zeros((5, 300)))
         first, _ = top_k(scorer, np.arange(5), 5, None, block_users=8, seed=0)
         second, _ = top_k(scorer, np.arange(5), 5, None, block_users=8, seed=1)
         assert (first != second).any()
@@ -181,14 +277,14 @@ class TestRankTargets:
         seed=st.integers(0, 10_000),
     )
     @settings(max_examples=200, deadline=None)
-    def test_counts_equal_one_by_one_comparison(self, dense, make_part, n_items, k, levels, block, seed):
+    def test_counts_equal_one_by_one_comparison(self, model, make_part, n_items, k, levels, block, seed):
         rng = np.random.default_rng(seed)
         matrix = rng.integers(0, levels, (6, n_items)).astype(np.float32)
         draw = {(int(u), int(i)) for u, i in rng.integers(0, (6, n_items), (12, 2))}
         targets = make_part(draw)
         seen_pairs = {(int(u), int(i)) for u, i in rng.integers(0, (6, n_items), (30, 2))}
         seen = Seen.from_parts(6, n_items, make_part(seen_pairs))
-        ranked = rank_targets(dense(matrix), targets, k, seen, block_users=block)
+        ranked = rank_targets(model(matrix), targets, k, seen, block_users=block)
         pairs = list(zip(ranked.users[ranked.ranks.owner].tolist(), ranked.targets.tolist(), strict=True))
         assert sorted(pairs) == sorted(draw)
         for pair, above, tied in zip(pairs, ranked.ranks.above, ranked.ranks.tied, strict=True):
@@ -200,16 +296,16 @@ class TestRankTargets:
             else:
                 assert above >= k
 
-    def test_a_wide_catalogue_with_ties_across_the_edge(self, dense, make_part):
+    def test_a_wide_catalogue_with_ties_across_the_edge(self, model, make_part):
         matrix = np.zeros((1, 2000))
         matrix[0, :5] = 1.0
-        ranked = rank_targets(dense(matrix), make_part([(0, 3), (0, 999)]), 20, None, block_users=8)
+        ranked = rank_targets(model(matrix), make_part([(0, 3), (0, 999)]), 20, None, block_users=8)
         assert ranked.ranks.above.tolist() == [0, 5]
         assert ranked.ranks.tied.tolist() == [5, 1995]
 
-    def test_a_target_among_the_seen_items_is_still_a_candidate(self, dense, make_part):
+    def test_a_target_among_the_seen_items_is_still_a_candidate(self, model, make_part):
         pairs = make_part([(0, 1)])
-        ranked = rank_targets(dense([[1.0, 2.0, 3.0]]), pairs, 2, Seen.from_parts(1, 3, pairs), block_users=1)
+        ranked = rank_targets(model([[1.0, 2.0, 3.0]]), pairs, 2, Seen.from_parts(1, 3, pairs), block_users=1)
         assert (ranked.ranks.above[0], ranked.ranks.tied[0]) == (1, 1)
         assert ranked.lists is not None
         assert ranked.lists.tolist() == [[2, 1]]

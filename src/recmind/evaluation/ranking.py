@@ -6,87 +6,20 @@ items of a user, so no row is ever sorted and memory is one block of scores.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from recmind.errors import TrainingError
+from recmind.evaluation.blocks import blocks
 from recmind.evaluation.metrics import Ranks
-from recmind.evaluation.selection import break_ties, count_ties, top_values
+from recmind.evaluation.seen import Interactions, Seen
+from recmind.evaluation.selection import break_ties, count_ties
 from recmind.model.scorer import Scorer
 from recmind.progress import task
-
-_CACHE_BYTES = 2**23
-"""Scores of one block on a CPU."""
-_MIN_ROWS = 32
-"""Fewer rows than this make the product itself slow."""
-
-
-class Interactions(Protocol):
-    """Anything with parallel arrays of user and item codes, such as a part of a split."""
-
-    @property
-    def users(self) -> np.ndarray:
-        """User codes, ``(n,)``."""
-        ...
-
-    @property
-    def items(self) -> np.ndarray:
-        """Item codes, ``(n,)``."""
-        ...
-
-
-@dataclass(frozen=True)
-class Seen:
-    """The items to leave out of each user's ranking, as compressed rows.
-
-    Attributes
-    ----------
-    starts:
-        Where each user's items begin, int64 ``(n_users + 1,)``.
-    items:
-        Item codes, user after user, int32 ``(n,)``.
-    """
-
-    starts: np.ndarray
-    items: np.ndarray
-
-    @classmethod
-    def from_parts(cls, n_users: int, n_items: int, *parts: Interactions) -> Seen:
-        """The union of the parts' interactions.
-
-        Raises
-        ------
-        ValueError
-            If a code lies outside ``[0, n_users)`` or ``[0, n_items)``.
-        """
-        users = np.concatenate([np.zeros(0, np.int64), *(np.asarray(part.users, dtype=np.int64) for part in parts)])
-        items = np.concatenate([np.zeros(0, np.int32), *(np.asarray(part.items, dtype=np.int32) for part in parts)])
-        for name, codes, limit in (("user", users, n_users), ("item", items, n_items)):
-            if codes.size and (codes.min() < 0 or codes.max() >= limit):
-                raise ValueError(f"{name} codes {codes.min()} to {codes.max()}, expected 0 to {limit - 1}")
-        starts = np.zeros(n_users + 1, dtype=np.int64)
-        np.cumsum(np.bincount(users, minlength=n_users), out=starts[1:])
-        return cls(starts, items[np.argsort(users, kind="stable")])
-
-    def positions(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Row (within ``users``) and item of every left-out pair, int64 and int32 ``(n,)`` each."""
-        first = self.starts[users]
-        counts = self.starts[users + 1] - first
-        rows = np.repeat(np.arange(len(users)), counts)
-        within = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        return rows, self.items[first[rows] + within]
-
-    def mask_(self, scores: Tensor, users: np.ndarray | Tensor) -> None:
-        """Set the scores ``(b, n_items)`` of what ``users`` ``(b,)`` have seen to -inf, in place."""
-        codes = users.cpu().numpy() if isinstance(users, Tensor) else np.asarray(users)
-        rows, items = self.positions(codes.astype(np.int64))
-        where = torch.from_numpy(rows).to(scores.device), torch.from_numpy(items).long().to(scores.device)
-        scores.index_put_(where, scores.new_tensor(-torch.inf))
 
 
 @dataclass(frozen=True)
@@ -141,7 +74,8 @@ def top_k(
     seen:
         Items to leave out; ``None`` leaves out nothing.
     block_users:
-        Users ranked at once at most; memory is about ``block_users x n_items x 4`` bytes.
+        Bounds the memory: no more than about ``block_users x n_items x 4``
+        bytes, the scores of so many users.
 
     Returns
     -------
@@ -160,12 +94,12 @@ def top_k(
     if depth == 0:
         return items, scores
     with torch.inference_mode(), task("Ranking users", len(codes), show=show_progress) as advance:
-        for rows, block in _blocks(scorer, codes, block_users):
+        for rows, block in blocks(scorer, codes, depth, block_users):
             if seen is not None:
-                seen.mask_(block, codes[rows])
-            values, best = top_values(block, depth)
+                block.leave_out(seen.of(codes[rows]))
+            values, best = block.best(depth)
             _refuse_nan(values, codes[rows])
-            values, best = break_ties(block, values, best, codes[rows], depth, seed)
+            values, best = break_ties(block.rows, values, best, codes[rows], depth, seed)
             scores[rows, :depth] = values.cpu().numpy()
             items[rows, :depth] = _listed(values, best)
             advance(rows.stop - rows.start)
@@ -205,44 +139,27 @@ def rank_targets(
     found = np.full((len(users), k), -1, dtype=np.int32)
     codes = users.astype(np.int64)
     with torch.inference_mode(), task("Ranking users", len(codes), show=show_progress) as advance:
-        for rows, block in _blocks(scorer, codes, block_users):
+        for rows, block in blocks(scorer, codes, depth, block_users):
             block_codes = codes[rows]
             part = slice(starts[rows.start], starts[rows.stop])
-            at = torch.from_numpy(owner[part] - rows.start).to(block.device)
-            which = torch.from_numpy(items[part]).to(block.device)
-            score = block[at, which]
+            kept = owner[part] - rows.start, items[part]
+            at, which = (torch.from_numpy(codes).to(block.device) for codes in kept)
+            score = block.pairs(at, which)
             _refuse_nan(score, users[owner[part]])
             if seen is not None:
-                seen.mask_(block, block_codes)
-                block[at, which] = score
-            values, best = top_values(block, depth)
+                block.leave_out(seen.of(block_codes, kept))
+            values, best = block.best(depth)
             _refuse_nan(values, block_codes)
             count = (values[at, :depth] > score[:, None]).sum(1)
             lost = (count >= depth) | (score == -torch.inf)
             above[part] = torch.where(lost, k, count).cpu().numpy()
-            tied[part] = torch.where(lost, 1, count_ties(block, values, at, score, depth)).cpu().numpy()
+            tied[part] = torch.where(lost, 1, count_ties(block.rows, values, at, score, depth)).cpu().numpy()
             if lists:
-                values, best = break_ties(block, values, best, block_codes, depth, seed)
+                values, best = break_ties(block.rows, values, best, block_codes, depth, seed)
                 found[rows, :depth] = _listed(values, best)
             advance(rows.stop - rows.start)
     ranks = Ranks(owner, above, tied, len(users))
     return Ranked(users.astype(np.int32), items.astype(np.int32), ranks, found if lists else None)
-
-
-def _blocks(scorer: Scorer, users: np.ndarray, limit: int) -> Iterator[tuple[slice, Tensor]]:
-    """Slices of ``users`` with their scores, float32 ``(b, n_items)``, b at most ``limit``.
-
-    On a CPU a block is kept so small that it stays in the cache between the
-    product and the selection, which halved the time; elsewhere it is ``limit``.
-    """
-    size = min(limit, max(_MIN_ROWS, _CACHE_BYTES // (4 * scorer.n_items)))
-    start = 0
-    while start < len(users):
-        rows = slice(start, min(start + size, len(users)))
-        scores = scorer.scores(torch.from_numpy(users[rows])).float()
-        yield rows, scores
-        start = rows.stop
-        size = size if scores.device.type == "cpu" else limit
 
 
 def _listed(values: Tensor, items: Tensor) -> np.ndarray:

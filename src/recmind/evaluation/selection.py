@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,6 +12,9 @@ _DEPTH = 8
 """Columns behind one maximum in :func:`top_values`; the fastest of 4 to 64 (benchmarks/ranking.py)."""
 _TIED_ROWS = 64
 """Rows whose ties are broken at once: bounds the memory of the keys."""
+
+RowsOf = Callable[[Tensor], Tensor]
+"""All scores of the rows that are asked for: ``(m,)`` to float32 ``(m, n)``."""
 
 
 def top_values(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -58,7 +63,7 @@ def _largest(scores: Tensor, wanted: int, *, ordered: bool) -> tuple[Tensor, Ten
     return values, columns.gather(1, place).clamp_(max=n - 1)
 
 
-def count_ties(scores: Tensor, values: Tensor, rows: Tensor, targets: Tensor, k: int) -> Tensor:
+def count_ties(rows_of: RowsOf, values: Tensor, rows: Tensor, targets: Tensor, k: int) -> Tensor:
     """How many columns of a row equal a target's score, the target included.
 
     Exact for targets among the ``k`` largest values, which is where it matters;
@@ -66,8 +71,8 @@ def count_ties(scores: Tensor, values: Tensor, rows: Tensor, targets: Tensor, k:
 
     Parameters
     ----------
-    scores:
-        float32 ``(b, n)``.
+    rows_of:
+        Reads whole rows; only called for ties that go on beyond the list.
     values:
         From :func:`top_values`, ``(b, k + 1)``, or ``(b, n)`` where k = n.
     rows, targets:
@@ -88,21 +93,21 @@ def count_ties(scores: Tensor, values: Tensor, rows: Tensor, targets: Tensor, k:
         if bool(at_edge.any()):
             edge_rows, back = torch.unique(rows[at_edge], return_inverse=True)
             counts = [
-                torch.count_nonzero(scores[part] == last[part, None], dim=1) for part in edge_rows.split(_TIED_ROWS)
+                torch.count_nonzero(rows_of(part) == last[part, None], dim=1) for part in edge_rows.split(_TIED_ROWS)
             ]
             tied[at_edge] = torch.cat(counts)[back]
     return tied
 
 
 def break_ties(
-    scores: Tensor, values: Tensor, columns: Tensor, users: np.ndarray, k: int, seed: int
+    rows_of: RowsOf, values: Tensor, columns: Tensor, users: np.ndarray, k: int, seed: int
 ) -> tuple[Tensor, Tensor]:
     """The first ``k`` of each row, equal values in an order drawn for each user and seed.
 
     Parameters
     ----------
-    scores:
-        float32 ``(b, n)``.
+    rows_of:
+        Reads whole rows; only called for ties that go on beyond the list.
     values, columns:
         From :func:`top_values`.
     users:
@@ -118,10 +123,10 @@ def break_ties(
     rows = torch.nonzero(equal.any(1)).squeeze(1)
     if rows.numel() == 0:
         return values[:, :k], columns[:, :k]
-    codes = torch.from_numpy(np.asarray(users, dtype=np.int64)).to(scores.device)
+    codes = torch.from_numpy(np.asarray(users, dtype=np.int64)).to(values.device)
     if values.shape[1] > k:
         for part in rows[equal[rows, k - 1]].split(_TIED_ROWS):
-            columns[part, :k] = _draw_at_edge(scores[part], values[part, :k], columns[part, :k], codes[part], seed)
+            columns[part, :k] = _draw_at_edge(rows_of(part), values[part, :k], columns[part, :k], codes[part], seed)
     values, columns = values[:, :k].contiguous(), columns[:, :k].contiguous()
     keys = _mix(codes[rows, None], 2 * seed) ^ _mix(columns[rows], 2 * seed + 1)
     order = _scramble_(keys).argsort(dim=1, descending=True)

@@ -254,13 +254,13 @@ void scores(const Products& p, float* out, int threads) {
     });
 }
 
+// Through tile(), with the item alone in a panel: written as a dot product, the compiler would round it differently.
 void pairs(const Products& p, const std::int64_t* rows, const std::int64_t* columns, std::int64_t n, float* out) {
+    float* packed = aligned(static_cast<float*>(scratch(packed_bytes(p.d))));
+    for (std::int64_t i = 0; i < p.d * panel; ++i) packed[i] = 0;
     for (std::int64_t i = 0; i < n; ++i) {
-        const float *user = p.users + rows[i] * p.d, *item = p.items + columns[i] * p.d;
-        vec sum = {};
-        // The same arithmetic as in tile(), the item in every element; so the compiler fuses it in the same way.
-        for (std::int64_t c = 0; c < p.d; ++c) sum += user[c] * (item[c] - vec{});
-        out[i] = sum[0];
+        for (std::int64_t c = 0; c < p.d; ++c) packed[c * panel] = p.items[columns[i] * p.d + c];
+        tile<1>(p.users + rows[i] * p.d, packed, p.d, [&](int, const vec* sum) { out[i] = sum[0][0]; });
     }
 }
 
