@@ -50,7 +50,9 @@ inline unsigned above(vec v, float t) {
 
 // A panel begins at a line of the cache, so that no load crosses two.
 inline std::int64_t packed_bytes(std::int64_t d) { return d * panel * static_cast<std::int64_t>(sizeof(float)) + 64; }
-inline float* aligned(float* p) { return reinterpret_cast<float*>((reinterpret_cast<std::uintptr_t>(p) + 63) & ~std::uintptr_t{63}); }
+inline float* aligned(float* p) {
+    return reinterpret_cast<float*>((reinterpret_cast<std::uintptr_t>(p) + 63) & ~std::uintptr_t{63});
+}
 
 // Items first .. first + panel side by side, (d, panel), zero beyond the last item.
 void pack(const Products& p, std::int64_t first, float* out) {
@@ -222,7 +224,8 @@ void best(const Best& a, int threads) {
     const std::int64_t size = most(tile_users, least(rows_at_most, keys_at_most / room / tile_users * tile_users));
     for_chunks(threads, (a.of.n_users + size - 1) / size, [&](std::int64_t number) {
         const std::int64_t begin = number * size, end = least(a.of.n_users, begin + size), n = end - begin;
-        auto* keys = static_cast<Key*>(scratch(n * (room * sizeof(Key) + sizeof(Row) + sizeof(float)) + packed_bytes(a.of.d)));
+        const std::int64_t row_bytes = room * sizeof(Key) + sizeof(Row) + sizeof(float);
+        auto* keys = static_cast<Key*>(scratch(n * row_bytes + packed_bytes(a.of.d)));
         auto* rows = reinterpret_cast<Row*>(keys + n * room);
         auto* bar = reinterpret_cast<float*>(rows + n);
         for (std::int64_t r = 0; r < n; ++r) {
