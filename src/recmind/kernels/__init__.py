@@ -244,8 +244,8 @@ def softmax_rows(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tens
     Returns
     -------
     tuple
-        Loss of each row ``(b,)``, and its gradients by the logits ``(b, n)``,
-        in their memory, and by the positive ``(b,)``.
+        Loss of each row ``(b,)``, and the gradients of the mean loss by the
+        logits ``(b, n)``, in their memory, and by the positives ``(b,)``.
     """
     if not _compiled(logits, positive):
         return reference.softmax_rows(logits, positive)

@@ -95,7 +95,8 @@ def mix_backward(
 def softmax_rows(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """See :func:`recmind.kernels.softmax_rows`."""
     total = torch.logaddexp(torch.logsumexp(logits, dim=1), positive)
-    return total - positive, logits.sub_(total[:, None]).exp_(), torch.expm1(positive - total)
+    share = 1 / max(1, len(logits))
+    return total - positive, logits.sub_(total[:, None]).exp_().mul_(share), torch.expm1(positive - total) * share
 
 
 def _sides(n_users: int) -> tuple[slice, slice]:

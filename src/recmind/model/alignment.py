@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 
@@ -91,10 +93,8 @@ def symmetric_info_nce(
         Earlier views as negatives, ``(q, d)``; see :func:`info_nce` for the rest.
     """
     if nodes is None and not hard_negatives and graph_queue is None and language_queue is None:
-        # One table of similarities serves both directions: its rows are the one, its columns the other.
         logits = functional.normalize(graph, dim=1) / temperature @ functional.normalize(language, dim=1).T
-        own = torch.arange(len(logits), device=logits.device)
-        return 0.5 * (functional.cross_entropy(logits, own) + functional.cross_entropy(logits.T, own))
+        return _BothDirections.apply(logits)
     forward = info_nce(
         graph,
         language,
@@ -114,6 +114,24 @@ def symmetric_info_nce(
         hard_negatives=hard_negatives,
     )
     return 0.5 * (forward + backward)
+
+
+class _BothDirections(Function):
+    """½ (cross-entropy of the rows + of the columns) against the diagonal, from one table of similarities."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor) -> Tensor:
+        rows, columns = torch.logsumexp(logits, dim=1), torch.logsumexp(logits, dim=0)
+        ctx.save_for_backward(logits, rows, columns)
+        return 0.5 * (rows + columns).mean() - logits.diagonal().mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> Tensor:
+        logits, rows, columns = ctx.saved_tensors
+        grad = (logits - rows[:, None]).exp_() + (logits - columns).exp_()
+        grad.diagonal().sub_(2)
+        return grad.mul_(grads[0] / (2 * len(logits)))
 
 
 class ViewQueue:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
+
+from recmind import kernels
 
 
 def bpr(positive: Tensor, negative: Tensor) -> Tensor:
@@ -20,7 +24,7 @@ def bpr(positive: Tensor, negative: Tensor) -> Tensor:
     return functional.softplus(negative - positive[:, None]).mean()
 
 
-def sampled_softmax(positive: Tensor, negative: Tensor) -> Tensor:
+def sampled_softmax(positive: Tensor, negative: Tensor, *, overwrite: bool = False) -> Tensor:
     """Softmax cross-entropy of the positive against sampled negatives (Wu et al. 2024, SSM).
 
     ℓ = -log( exp(s(u,i)) / (exp(s(u,i)) + Σ_j exp(s(u,j))) )
@@ -31,9 +35,32 @@ def sampled_softmax(positive: Tensor, negative: Tensor) -> Tensor:
         ``(b,)``, already divided by the temperature.
     negative:
         ``(b, n)``; -inf leaves an entry out.
+    overwrite:
+        Whether the memory of ``negative`` may be used for its gradient, which saves a copy.
     """
-    logits = torch.cat([positive[:, None], negative], dim=1)
-    return functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device))
+    return _SampledSoftmax.apply(positive, negative, overwrite)
+
+
+class _SampledSoftmax(Function):
+    """The gradient is made together with the value."""
+
+    @staticmethod
+    def forward(ctx, positive: Tensor, negative: Tensor, overwrite: bool) -> Tensor:
+        logits = negative.detach().contiguous() if overwrite else negative.detach().clone()
+        loss, by_negative, by_positive = kernels.softmax_rows(logits.contiguous(), positive.detach())
+        ctx.save_for_backward(by_positive, by_negative)
+        return loss.mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+        by_positive, by_negative = ctx.saved_tensors
+        return by_positive * grads[0], by_negative if _is_one(grads[0]) else by_negative * grads[0], None
+
+
+def _is_one(x: Tensor) -> bool:
+    # Saves a pass over the logits in the usual case; on a GPU looking would cost more than multiplying.
+    return x.device.type == "cpu" and float(x) == 1.0
 
 
 def l2(*blocks: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class Objective:
         h_users = h_users / settings.temperature
         positive = (h_users * h_items).sum(1)
         if settings.loss == "softmax":
-            cf = sampled_softmax(positive, self._shared_scores(h_users, h, wanted, items, drawn))
+            cf = sampled_softmax(positive, self._shared_scores(h_users, h, wanted, items, drawn), overwrite=True)
         else:
             negative, drawn = self._own_scores(h_users, h, wanted, drawn)
             cf = bpr(positive, negative)

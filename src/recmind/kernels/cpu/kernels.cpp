@@ -284,8 +284,8 @@ void softmax_row(const SoftmaxRows& a, std::int64_t r) {
     float sum = own_share + total(sums);
     for (; c < a.n; ++c) sum += x[c] = exp_below_zero(vec{} + (x[c] - top))[0];
     a.loss[r] = top + std::log(sum) - own;
-    a.grad_positive[r] = own_share / sum - 1.0f;
-    const float scale = 1.0f / sum;
+    const float share = 1.0f / static_cast<float>(a.n_rows), scale = share / sum;
+    a.grad_positive[r] = (own_share - sum) * scale;
     for (c = 0; c + W <= a.n; c += W) store(x + c, load(x + c) * scale);
     for (; c < a.n; ++c) x[c] *= scale;
 }

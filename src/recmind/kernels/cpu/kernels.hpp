@@ -53,7 +53,7 @@ struct MixBackward {
     double* partial;                  // (mix_chunks(n, n_users), 2 d + 2): sums for weight, then bias
 };
 
-// Softmax cross-entropy of a positive against the logits of its row, and its gradient in their place.
+// Softmax cross-entropy of a positive against the logits of its row, and the gradient of the mean in their place.
 struct SoftmaxRows {
     float* logits;                    // (n_rows, n); afterwards the gradient of the loss
     const float* positive;            // (n_rows)
