@@ -22,9 +22,9 @@ help: ## Show this list
 	@echo "make TARGET, where TARGET is one of"
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Make .venv with everything pinned in constraints.txt (again only when pins or pyproject.toml change)
+setup: $(STAMP) ## Make .venv with everything pinned in constraints.txt (again when pins, pyproject.toml or the kernels change)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/recmind/kernels/cpu/*)
 	@test -n "$(PYTHON)" || { \
 		echo "RecMind needs Python 3.11 or newer; python3 here is: $$(python3 --version 2>&1 || true)" >&2; \
 		echo "Install one, or say which: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
@@ -50,8 +50,9 @@ lint: setup ## Check style (ruff) and types (pyright)
 	$(PY) -m ruff format --check .
 	$(PY) -m pyright
 
-bench: setup ## Measure speed and memory on generated data
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(PY) $$script; done
+bench: setup ## Measure speed and memory on generated data, without peers (docs/performance.md has the rest)
+	@set -e; for run in "sources.py" "training.py" "ranking.py --users 8000" "growth.py" "graph_building.py --millions 1 3"; do \
+		echo "== benchmarks/$$run"; $(PY) benchmarks/$$run; done
 
 docs: setup ## Write docs/settings.md and docs/commands.md from the code
 	$(PY) -m recmind.settings_docs --write

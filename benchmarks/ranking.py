@@ -35,9 +35,9 @@ from peers.environment import DEFAULT, ensure
 from peers.process import Contender, Reading
 from peers.turns import print_machine, processor
 from peers.workload import Workload, generated_file
-from torch import Tensor
 
 from recmind.evaluation.ranking import Seen, rank_targets, top_k
+from recmind.model.views import VectorScorer
 
 OURS = "top_k"
 PRODUCT = "product alone"
@@ -49,33 +49,14 @@ class Pairs:
     items: np.ndarray
 
 
-class Factors:
-    """Scores as inner products; ``buffer`` spares the allocation of each block."""
-
-    def __init__(self, users: Tensor, items: Tensor) -> None:
-        self.users, self.items = users, items
-        self.buffer = torch.empty(0)
-
-    @property
-    def n_users(self) -> int:
-        return len(self.users)
-
-    @property
-    def n_items(self) -> int:
-        return len(self.items)
-
-    def scores(self, users: Tensor) -> Tensor:
-        if self.buffer.shape != (len(users), self.n_items):
-            self.buffer = torch.empty(len(users), self.n_items, device=self.users.device)
-        return torch.mm(self.users[users.to(self.users.device)], self.items.T, out=self.buffer)
-
-
-def product(scorer: Factors, block: int) -> None:
+def product(scorer: VectorScorer, block: int) -> None:
+    buffer = torch.empty(block, scorer.n_items, device=scorer.users.device)  # allocated once: the floor is the product
     for start in range(0, scorer.n_users, block):
-        scorer.scores(torch.arange(start, min(start + block, scorer.n_users)))
+        users = scorer.users[start : start + block]
+        torch.mm(users, scorer.items.T, out=buffer[: len(users)])
 
 
-def plain(scorer: Factors, seen: Seen, k: int, block: int) -> None:
+def plain(scorer: VectorScorer, seen: Seen, k: int, block: int) -> None:
     for start in range(0, scorer.n_users, block):
         users = torch.arange(start, min(start + block, scorer.n_users))
         scores = scorer.scores(users)
@@ -92,7 +73,7 @@ def timed(call: Callable[[], object], device: str) -> Reading:
     return Reading(1, time.perf_counter() - start, time.process_time() - start_cpu)
 
 
-def our_ways(args: argparse.Namespace, workload: Workload, scorer: Factors) -> dict[str, Callable[[], object]]:
+def our_ways(args: argparse.Namespace, workload: Workload, scorer: VectorScorer) -> dict[str, Callable[[], object]]:
     everyone = np.arange(scorer.n_users)
     known = Pairs(workload.users, workload.items)
     targets = Pairs(workload.valid_users, workload.valid_items)
@@ -178,7 +159,7 @@ def main() -> None:
     workload = Workload.load(data)
     torch.manual_seed(0)
     vectors = {"users": torch.randn(args.users, args.dim), "items": torch.randn(args.items, args.dim)}
-    scorer = Factors(*(table.to(args.device) for table in vectors.values()))
+    scorer = VectorScorer(*(table.to(args.device) for table in vectors.values()))
     ways = {
         name: (lambda call=call: timed(call, args.device)) for name, call in our_ways(args, workload, scorer).items()
     }

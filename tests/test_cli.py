@@ -268,7 +268,7 @@ class TestDoctor:
     def test_text(self):
         done = recmind("doctor")
         assert done.returncode == 0
-        assert "native_bfloat16" in done.stdout
+        assert "encoder_precision" in done.stdout
         assert "Everything needed works." in done.stdout
 
 

@@ -121,6 +121,7 @@ def _libraries(found: Diagnosis) -> dict[str, Any]:
 def _torch(found: Diagnosis) -> dict[str, Any]:
     import torch
 
+    from recmind import kernels
     from recmind.language.resolve import resolve_device, resolve_dtype
 
     device = resolve_device("auto")
@@ -131,7 +132,8 @@ def _torch(found: Diagnosis) -> dict[str, Any]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name() if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
-        "native_bfloat16": resolve_dtype("auto", device) == torch.bfloat16,
+        "kernels": kernels.instruction_set() or f"{kernels.missing}: training and ranking in plain torch, slower",
+        "encoder_precision": str(resolve_dtype("auto", device)).removeprefix("torch."),
     }
 
 

@@ -12,7 +12,7 @@ The environment variable ``RECMIND_KERNELS=0`` turns the compiled ones off.
 from __future__ import annotations
 
 import os
-from types import ModuleType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,14 +20,13 @@ from torch import Tensor
 from recmind.kernels import reference
 from recmind.model.graph import BipartiteGraph, NodeSubset
 
-_cpu: ModuleType | None
+_cpu: Any = None
+missing = ""
+"""Why there are no compiled kernels; empty where they are."""
 try:
-    from recmind.kernels import _cpu  # type: ignore[no-redef]
-
-    missing = ""
-    """Why there are no compiled kernels; empty where they are."""
+    from recmind.kernels import _cpu
 except ImportError as error:
-    _cpu, missing = None, f"not built ({error})"
+    missing = f"not built ({error})"
 if os.environ.get("RECMIND_KERNELS") == "0":
     _cpu, missing = None, "turned off by RECMIND_KERNELS=0"
 

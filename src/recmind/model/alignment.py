@@ -127,7 +127,7 @@ class _BothDirections(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor) -> Tensor:
+    def backward(ctx, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         logits, rows, columns = ctx.saved_tensors
         grad = (logits - rows[:, None]).exp_() + (logits - columns).exp_()
         grad.diagonal().sub_(2)

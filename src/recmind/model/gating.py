@@ -96,7 +96,7 @@ class _Gated(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         language, weight, log_degree, gates, *kept = ctx.saved_tensors
         graph, wanted, layers = ctx.graph, ctx.wanted, len(weight)
         of_layer = grads[0] / (layers + 1)

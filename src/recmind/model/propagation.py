@@ -100,7 +100,7 @@ class _Product(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return kernels.product(ctx.graph, grads[0]), None
 
 
@@ -115,7 +115,7 @@ class _WithMeans(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         users, items = grads[0].split([ctx.graph.n_users, ctx.graph.n_items])
         return kernels.shares_of_users(ctx.graph, users, items), None
 
@@ -140,7 +140,7 @@ class _LayerMean(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         of_view, of_rows = grads
         graph, layers, wanted = ctx.graph, ctx.layers, ctx.wanted
         share = 1 / (layers + 1)

@@ -53,7 +53,7 @@ class _SampledSoftmax(Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         by_positive, by_negative = ctx.saved_tensors
         return by_positive * grads[0], by_negative if _is_one(grads[0]) else by_negative * grads[0], None
 
