@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -84,3 +85,10 @@ def test_both_ways_give_the_same_losses(without):
     for name, losses in with_kernels.items():
         # Sums in another order may round a stored bfloat16 the other way.
         assert losses == pytest.approx(without[name], rel=1e-4 if name.endswith("32") else 2e-3), name
+
+
+def test_kernels_that_were_built_are_used():
+    if importlib.util.find_spec("recmind.kernels._cpu") is None or os.environ.get("RECMIND_KERNELS") == "0":
+        pytest.skip("no compiled kernels were built, or they are turned off")
+    assert kernels.instruction_set() in kernels._cpu.instruction_sets()
+    assert kernels.missing == ""

@@ -12,6 +12,7 @@ The environment variable ``RECMIND_KERNELS=0`` turns the compiled ones off.
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -20,11 +21,11 @@ from torch import Tensor
 from recmind.kernels import reference
 from recmind.model.graph import BipartiteGraph, NodeSubset
 
-_cpu: Any = None
+_cpu: Any = None  # by import_module below: `from . import _cpu` would find this None
 missing = ""
 """Why there are no compiled kernels; empty where they are."""
 try:
-    from recmind.kernels import _cpu
+    _cpu = import_module("recmind.kernels._cpu")
 except ImportError as error:
     missing = f"not built ({error})"
 if os.environ.get("RECMIND_KERNELS") == "0":
