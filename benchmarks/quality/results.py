@@ -41,6 +41,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
             "training.eval_every": 4,
         },
     ),
+    "LightGCN tuned": ("default", "lightgcn", {}),
     "text-only": ("default", "text", {}),
     "RecMind paper": ("paper", "recmind", {}),
     "RecMind default": ("default", "recmind", {}),
@@ -50,9 +51,9 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "default without popularity": ("default", "recmind", {"model.popularity": False}),
     "default without text in E(0)": ("default", "recmind", {"model.initial": "free"}),
 }
-"""Name in the table: recipe, model, further settings."""
+"""Name in the table: recipe, model, further settings; those of tuned models come from ``--tuned``."""
 
-MAIN = ["popularity", "LightGCN", "LightGCN softmax", "text-only", "RecMind paper", "RecMind default"]
+MAIN = ["popularity", "LightGCN", "LightGCN softmax", "LightGCN tuned", "text-only", "RecMind paper", "RecMind default"]
 OURS = "RecMind default"
 SHOWN = ("recall@20", "ndcg@20", "recall@40", "ndcg@40")
 STRATA = ("items_degree_0", "items_degree_1_3", "items_degree_4_10", "items_degree_11_50", "items_degree_over_50")
@@ -66,13 +67,18 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MAIN, choices=list(MODELS), help="models to run")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds")
-    parser.add_argument("--tuned", type=Path, help="JSON file {dataset: {model: settings}} with settings per dataset")
+    parser.add_argument(
+        "--tuned",
+        type=Path,
+        default=Path(__file__).with_name("tuned.json"),
+        help="JSON file {dataset: {model: settings}}: what benchmarks/quality/tune.py found (default: %(default)s)",
+    )
     parser.add_argument("--set", dest="settings", action="append", default=[], help="key=value for every run")
     parser.add_argument("--write", type=Path, help="Markdown file whose tables are replaced")
     parser.add_argument("--report-only", action="store_true", help="train nothing; report what is there")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     args = parser.parse_args()
-    tuned = json.loads(args.tuned.read_text()) if args.tuned else {}
+    tuned = json.loads(args.tuned.read_text())
     blocks = []
     for dataset in args.datasets:
         for seed in args.seeds:
@@ -90,6 +96,9 @@ def main() -> None:
 
 def _run(args: argparse.Namespace, tuned: dict[str, Any], dataset: str, name: str, seed: int) -> None:
     recipe, model, settings = MODELS[name]
+    if name.endswith("tuned") and name not in tuned.get(dataset, {}):
+        print(f"{dataset} | {name} | no settings in {args.tuned}: run benchmarks/quality/tune.py first", flush=True)
+        return
     given = dict(item.split("=", 1) for item in args.settings)
     overrides = {**settings, **tuned.get(dataset, {}).get(name, {}), **given, "seed": seed}
     config = load_config(recipe, model=model, overrides=overrides)
@@ -138,7 +147,7 @@ def _report(out: Path, dataset: str, models: list[str]) -> str:
 def _significance(runs: dict[str, list[Path]], found: dict[str, Any]) -> list[str]:
     """RecMind default against each rival, user by user, metrics averaged over the seeds."""
     lines = ["", f"{OURS}"]
-    for rival in ("LightGCN", "LightGCN softmax", "text-only"):
+    for rival in ("LightGCN", "LightGCN softmax", "LightGCN tuned", "text-only"):
         if {OURS, rival} <= found.keys():
             for result in compare(_per_user(runs[OURS]), _per_user(runs[rival]), metrics=["recall@40", "ndcg@40"]):
                 lines.append(f"- against {rival}: {_sentence(result)}")

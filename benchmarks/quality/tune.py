@@ -4,7 +4,8 @@
 
 Trains every setting of the model's grid through ``train_run`` (finished runs
 are not repeated), ranks them by validation NDCG@40 and prints the table. The
-test part is evaluated by every run but neither printed nor used here.
+test part is evaluated by every run but neither printed nor used here. The best
+settings go into ``tuned.json`` beside this file with ``--write``, which results.py reads.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ GRIDS: dict[str, list[dict[str, object]]] = {
 }
 """The settings tried, as overrides of the recipe ``default``."""
 
+TABLE_NAMES = {"lightgcn": "LightGCN tuned"}
+"""What results.py calls the tuned model."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -52,6 +56,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the trials' runs")
     parser.add_argument("--metric", default="ndcg@40", help="validation metric that ranks the trials")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", type=Path, help="JSON file in which the best settings are noted, such as tuned.json")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     args = parser.parse_args()
     rows = []
@@ -63,9 +68,18 @@ def main() -> None:
         metrics = train_run(args.dataset, config, run, resume=True, show_progress=not args.quiet)
         rows.append((metrics["valid"][args.metric], metrics["best_epoch"], metrics["seconds"]["train"], settings))
         print(f"{rows[-1][0]:.5f}  epoch {rows[-1][1]}  {rows[-1][2]:.0f} s  {json.dumps(settings)}", flush=True)
+    rows.sort(key=lambda row: -row[0])
     print(f"\nbest on {args.dataset.name} by validation {args.metric}:")
-    for value, epoch, seconds, settings in sorted(rows, key=lambda row: -row[0]):
+    for value, epoch, seconds, settings in rows:
         print(f"{value:.5f}  epoch {epoch}  {seconds:.0f} s  {json.dumps(settings)}")
+    if args.write:
+        _note(args.write, args.dataset.name, TABLE_NAMES[args.model], {**rows[0][3], "training.metric": args.metric})
+
+
+def _note(file: Path, dataset: str, model: str, settings: dict[str, object]) -> None:
+    found = json.loads(file.read_text()) if file.exists() else {}
+    found.setdefault(dataset, {})[model] = settings
+    file.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":
