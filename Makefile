@@ -37,6 +37,7 @@ $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/recmind/k
 	@# torch first and pinned: resolved together with the rest, pip may choose a far larger build.
 	@$(PIP) $(TORCH)
 	@$(PIP) --editable '.[encoder,test,dev]'
+	@$(PY) -c 'from recmind import kernels; print("Compiled kernels:", kernels.instruction_set() or kernels.missing + "; everything works, training is slower")'
 	@touch $@
 
 demo: setup ## Generate a shop, train four models on it, print a comparison and recommendations (minutes)
