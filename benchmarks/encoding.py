@@ -20,17 +20,14 @@ log-normal lengths around the numbers of tokens in --lengths.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers.environment import BENCH, keep_out_of_git
+from peers.environment import BENCH, ensure
 from peers.process import Contender
 from peers.turns import document, print_machine, table, take_turns
 
@@ -39,8 +36,6 @@ from recmind.language.encoder import TextEncoder
 from recmind.language.resolve import load_tokenizer
 
 OURS, THEIRS = "RecMind", "sentence-transformers"
-# torch first and alone: resolved together with the rest, pip may choose a far larger build.
-TORCH = "torch==2.13.0"
 PACKAGES = ("sentence-transformers==6.2.0", "transformers==5.23.0", "tokenizers==0.23.3", "numpy==2.4.6")
 
 WORDS = """
@@ -103,7 +98,10 @@ def start(args: argparse.Namespace, model: Path, corpora: dict[str, list[str]], 
     settings = {"model": str(model), "dtype": args.dtype, "texts": str(texts), "threads": args.threads}
     sides = {OURS: (Path(sys.executable), "peers.encoder_worker")}
     if args.peer or args.peer_python:
-        sides[THEIRS] = (args.peer_python or environment(args.env.absolute()), "peers.sentence_transformers_worker")
+        sides[THEIRS] = (
+            args.peer_python or ensure(args.env.absolute(), PACKAGES),
+            "peers.sentence_transformers_worker",
+        )
     env = {"RAYON_NUM_THREADS": str(args.threads), "HF_HUB_OFFLINE": "1"}
     return [
         Contender(label, python, module, {**settings, "vectors": str(folder / f"{label}.npz")}, env)
@@ -159,25 +157,6 @@ def make_texts(length: int, tokens: int, seed: int = 0) -> list[str]:
     means = rng.lognormal(-0.08, 0.4, n) * max(1, length - 2) / 1.1
     drawn = (rng.choice(WORDS, size=max(1, round(words)), p=chance / chance.sum()) for words in means)
     return [" ".join(words.tolist()).capitalize() for words in drawn]
-
-
-def environment(folder: Path) -> Path:
-    """The Python of the peer's environment, made first where it is missing or of other pins."""
-    python, stamp = folder / "bin" / "python", folder / "recmind-encoding.txt"
-    wanted = hashlib.sha256("\n".join((TORCH, *PACKAGES)).encode()).hexdigest()
-    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
-        return python
-    if folder.exists() and not (folder / "pyvenv.cfg").exists():
-        raise SystemExit(f"{folder} is there and is no virtual environment; choose another with --env")
-    keep_out_of_git(folder.parent)
-    print(f"Making the peer's environment in {folder}: some minutes the first time", file=sys.stderr)
-    shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, TORCH], check=True)
-    subprocess.run([*pip, TORCH, *PACKAGES], check=True)
-    stamp.write_text(wanted)
-    return python
 
 
 if __name__ == "__main__":

@@ -35,11 +35,10 @@ PACKAGES = (
 _STAMP = "recmind-peers.txt"
 
 
-def ensure(folder: Path = DEFAULT) -> Path:
-    """The Python of the peers' environment, made first where it is missing or of other pins."""
-    python = folder / "bin" / "python"
-    wanted = hashlib.sha256("\n".join((TORCH, *PACKAGES)).encode()).hexdigest()
-    stamp = folder / _STAMP
+def ensure(folder: Path = DEFAULT, packages: tuple[str, ...] = PACKAGES) -> Path:
+    """The Python of an environment with torch and ``packages``, made first where it is missing or of other pins."""
+    python, stamp = folder / "bin" / "python", folder / _STAMP
+    wanted = hashlib.sha256("\n".join((TORCH, *packages)).encode()).hexdigest()
     if python.exists() and stamp.exists() and stamp.read_text() == wanted:
         return python
     if folder.exists() and not (folder / "pyvenv.cfg").exists():
@@ -51,7 +50,7 @@ def ensure(folder: Path = DEFAULT) -> Path:
     pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     # torch first and alone: resolved together with the rest, pip may choose a far larger build.
     subprocess.run([*pip, TORCH], check=True)
-    subprocess.run([*pip, TORCH, *PACKAGES], check=True)
+    subprocess.run([*pip, TORCH, *packages], check=True)
     stamp.write_text(wanted)
     return python
 

@@ -46,11 +46,6 @@ def propagate(
     return _LayerMean.apply(embeddings, graph, layers, wanted, storage)
 
 
-def propagate_once(embeddings: Tensor, graph: BipartiteGraph) -> Tensor:
-    """One hop: E^(l+1) = Â E^(l), ``(n_nodes, d)``; zero rows for nodes without an edge."""
-    return _Product.apply(embeddings, graph)
-
-
 def with_means_of_items(items: Tensor, graph: BipartiteGraph) -> Tensor:
     """Vectors of all nodes from those of the items: a user's is the mean over the user's training items.
 
@@ -90,18 +85,6 @@ class _Gather(Function):
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
         grad = grads[0]
         return grad.new_zeros(ctx.n, grad.shape[1]).index_add_(0, ctx.rows, grad.contiguous()), None
-
-
-class _Product(Function):
-    @staticmethod
-    def forward(ctx, x: Tensor, graph: BipartiteGraph) -> Tensor:
-        ctx.graph = graph
-        return kernels.product(graph, x)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return kernels.product(ctx.graph, grads[0]), None
 
 
 class _WithMeans(Function):
