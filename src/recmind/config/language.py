@@ -48,10 +48,28 @@ class LanguageConfig(Settings):
     pooling: Literal["auto", "mean", "cls", "last"] = "auto"
     """How token vectors become one text vector. `auto`: what the model's sentence-transformers
     configuration says, else `last` for decoders and `mean` for encoders."""
+    item_prompt: str = "auto"
+    """Name of a prompt that the model declares (`config_sentence_transformers.json`), put before every item
+    text. `auto`: `text.item_instruction`, or without one the model's default prompt, where it has one;
+    `none`: no declared prompt."""
+    user_prompt: str = "auto"
+    """The same for user texts."""
+    long_text: Literal["cut", "chunks"] = "cut"
+    """A text longer than the model's window is `cut` at its end, or read in `chunks`: overlapping windows
+    whose pooled vectors are averaged, weighted by their tokens. `text.max_tokens` cuts before."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the encoder. `auto`: bfloat16 where the processor multiplies it natively."""
     batch_tokens: Annotated[int, Field(ge=64)] = 4096
     """Padded tokens per batch; texts are sorted by length, so batches waste little."""
+    padding: Literal["right", "left"] = "right"
+    """Where texts of a batch are filled up, for models that are not packed without padding. Vectors are equal
+    up to rounding; `left` is for implementations that ask for it."""
+    attn_implementation: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    """How attention is computed. `auto`: texts end to end without padding where model and processor allow it,
+    else the library's choice. `flash_attention_2` needs a GPU and the package flash-attn."""
+    device_map: Literal["none", "auto", "balanced", "balanced_low_0", "sequential"] = "none"
+    """How the package accelerate spreads a model that is too large for one device over all of them and main
+    memory. `none`: the whole model is on `language.device`."""
     cache_dir: Path | None = None
     """Where embeddings are kept between runs, by content. Default: `$RECMIND_CACHE`, else
     `~/.cache/recmind`."""

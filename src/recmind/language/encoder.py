@@ -16,78 +16,89 @@ from recmind import progress
 from recmind.config import LanguageConfig
 from recmind.errors import EncoderError
 from recmind.language.clipping import Clipper
+from recmind.language.loading import check_attention, check_placement, check_quantisation, load_weights, quantisation
+from recmind.language.modules import declared_modules
 from recmind.language.packing import ATTENTION, can_pack, pack, pool_packed, register
+from recmind.language.padding import pad, positions_of
 from recmind.language.pooling import POOLINGS
 from recmind.language.resolve import (
     first_position,
     is_decoder,
     load_tokenizer,
     model_window,
-    quiet,
     resolve_device,
     resolve_dtype,
     resolve_pooling,
-    unloadable,
+    vector_size,
 )
 from recmind.language.source import ModelSource, find_model
+from recmind.language.windows import OVERLAP, Piece, Reader
 from recmind.language.workers import ordered_map
-
-_TOKENISED_AT_ONCE = 8192
 
 
 class TextEncoder:
     """Texts to L2-normalised vectors ``(n, d_lm)``.
 
     Encoders and decoders of any kind that ``AutoModel`` loads; of
-    encoder-decoders the encoder. The weights are read on the first
-    :meth:`encode`, so that a run whose vectors are all in the store never
-    loads them.
+    encoder-decoders the encoder. What a sentence-transformers model declares
+    behind its tokens (pooling, Dense layers, Normalize, whether a prompt is
+    pooled) is applied. The weights are read on the first :meth:`encode`, so
+    that a run whose vectors are all in the store never loads them.
 
     On a processor each thread takes a batch of its own, and where the model
     allows it (:func:`~recmind.language.packing.can_pack`) the texts of a batch
     stand end to end without padding.
 
     Build one with :meth:`load`.
+
+    Parameters
+    ----------
+    prompts:
+        Instructions that texts may begin with. They matter where the model
+        reads a prompt and leaves its tokens out of the pooling
+        (``include_prompt`` is false in its pooling settings).
     """
 
-    def __init__(self, source: ModelSource, config: LanguageConfig) -> None:
-        self.source = source
+    def __init__(self, source: ModelSource, config: LanguageConfig, prompts: Sequence[str] = ()) -> None:
+        self.source, self.config = source, config
         self.batch_tokens = config.batch_tokens
         self.device = resolve_device(config.device)
         self.dtype = resolve_dtype(config.dtype, self.device)
         self._settings, self._tokenizer = load_tokenizer(source)
-        self.pooling = resolve_pooling(config.pooling, source, self._settings)
+        check_placement(config.device_map)
+        check_attention(config.attn_implementation, self._settings, self.device)
+        self.modules = declared_modules(source)
+        self.pooling = resolve_pooling(config.pooling, self.modules, self._settings)
         self.window = model_window(source, self._settings, self._tokenizer)
+        self.unpooled = () if self.modules.include_prompt else tuple(sorted({prompt for prompt in prompts if prompt}))
         self._clipper = Clipper(self._tokenizer)
-        self._n_special = len(self._tokenizer("")["input_ids"])
+        self._reader = Reader(self._tokenizer, self.window, self._pad_id, self.unpooled, self.modules.lower_case)
 
     @classmethod
-    def load(cls, config: LanguageConfig) -> TextEncoder:
+    def load(cls, config: LanguageConfig, prompts: Sequence[str] = ()) -> TextEncoder:
         """Find the model, check its weights and read its tokenizer.
 
         Raises
         ------
         EncoderError
             If the model is missing, damaged, cannot be downloaded or is of an
-            unknown kind.
+            unknown kind, or cannot be used with these settings.
         """
-        return cls(find_model(config), config)
+        return cls(find_model(config), config, prompts)
 
-    @property
+    @cached_property
     def dim(self) -> int:
         """d_lm, the size of a text vector."""
-        for name in ("hidden_size", "d_model", "dim", "n_embd"):
-            if isinstance(getattr(self._settings, name, None), int):
-                return getattr(self._settings, name)
-        raise EncoderError("the configuration does not say how large a vector is", where=self.source.folder)
+        return self.modules.dim(vector_size(self.source, self._settings))
 
     def clip(self, texts: Sequence[str], n_tokens: int) -> list[str]:
-        """Each text cut to at most ``n_tokens`` tokens, and to what fits into the model's window."""
-        return self._clipper(texts, min(n_tokens, self.window - self._n_special))
+        """Each text cut to at most ``n_tokens`` tokens, and to what the model reads."""
+        room = self.window - self._reader.n_special
+        return self._clipper(texts, n_tokens if self.config.long_text == "chunks" else min(n_tokens, room))
 
     def manifest(self) -> dict[str, Any]:
         """What identifies the vectors that this encoder makes."""
-        return {
+        manifest = {
             "model": self.source.name,
             "revision": self.source.revision,
             "weights_sha256": self.source.weights_sha256,
@@ -98,6 +109,16 @@ class TextEncoder:
             "window": self.window,
             "d_lm": self.dim,
         }
+        # Only where they matter, so that vectors made before these were known stay valid.
+        special = {
+            "modules_sha256": self.modules.sha256,
+            "lower_case": self.modules.lower_case,
+            "unpooled_prompts": list(self.unpooled),
+            "long_text": f"chunks/{OVERLAP}" if self.config.long_text == "chunks" else None,
+            "attn_implementation": self.config.attn_implementation.replace("auto", ""),
+            "quantisation": quantisation(self._settings),
+        }
+        return manifest | {key: value for key, value in special.items() if value}
 
     @cached_property
     def fingerprint(self) -> str:
@@ -108,7 +129,8 @@ class TextEncoder:
     def encode(self, texts: Sequence[str], *, show_progress: bool = True) -> np.ndarray:
         """Vectors of ``texts``, float32 ``(n, d_lm)``, each of length 1.
 
-        Texts longer than the model's window are cut at their end.
+        Texts longer than the model's window are cut at their end, or read in
+        windows (``language.long_text``).
 
         Raises
         ------
@@ -144,20 +166,15 @@ class TextEncoder:
         if not texts:
             return
         _ = self._model  # read before threads ask for it
-        ids = self._token_ids(texts)
-        order = sorted(range(len(texts)), key=lambda row: (-len(ids[row]), texts[row]))
-
-        def budgeted() -> Iterator[list[int]]:
-            start = 0
-            while start < len(order):
-                size = max(1, self.batch_tokens // len(ids[order[start]]))
-                yield order[start : start + size]
-                start += size
+        read = self._reader.pieces(texts, chunks=self.config.long_text == "chunks")
+        lengths = [sum(len(piece.ids) for piece in pieces) for pieces in read]
+        order = sorted(range(len(texts)), key=lambda row: (-lengths[row], texts[row]))
 
         def encoded(rows: list[int]) -> tuple[list[int], np.ndarray]:
-            return rows, self._forward([ids[row] for row in rows])
+            return rows, self._forward([read[row] for row in rows])
 
-        results = ordered_map(encoded, budgeted()) if self.device.type == "cpu" else map(encoded, budgeted())
+        jobs = _budgeted(order, read, self.batch_tokens)
+        results = ordered_map(encoded, jobs) if self.device.type == "cpu" else map(encoded, jobs)
         for rows, vectors in results:
             if not np.isfinite(vectors).all():
                 raise EncoderError(
@@ -168,28 +185,9 @@ class TextEncoder:
                 )
             yield np.array(rows), vectors
 
-    def _token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
-        ids: list[np.ndarray] = []
-        for start in range(0, len(texts), _TOKENISED_AT_ONCE):
-            chunk = list(texts[start : start + _TOKENISED_AT_ONCE])
-            found = self._tokenizer(
-                chunk,
-                truncation=True,
-                max_length=self.window,
-                padding=False,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-            )["input_ids"]
-            ids += [np.array(row, dtype=np.int32) for row in found]  # a list would be ten times as large
-        if any(text.strip() for text in texts) and not any(len(row) for row in ids):
-            raise EncoderError(
-                "the tokenizer finds no token in any text",
-                where=self.source.folder,
-                got=texts[0],
-                hint="its files may belong to another tokenizer class than the one that the model asks for",
-            )
-        # Some tokenizers give nothing at all for a blank text; a model needs one token.
-        return [row if len(row) else np.array([self._pad_id], dtype=np.int32) for row in ids]
+    def token_ids(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Token ids of each text as the model reads it, special tokens included, int32 ``(tokens,)``; long ones cut."""
+        return self._reader.cut(texts)
 
     @property
     def _pad_id(self) -> int:
@@ -201,44 +199,78 @@ class TextEncoder:
     @property
     def packs(self) -> bool:
         """Whether texts are packed without padding: on a processor, where the model allows it."""
-        return self.device.type == "cpu" and can_pack(self._settings)
+        free = self.config.attn_implementation == "auto" and self.config.device_map == "none"
+        return free and self.device.type == "cpu" and can_pack(self._settings)
 
     @torch.inference_mode()
-    def _forward(self, ids: list[np.ndarray]) -> np.ndarray:
+    def _forward(self, texts: list[list[Piece]]) -> np.ndarray:
         """Vectors ``(b, d_lm)`` of one batch, the longest text first."""
-        pooled = self._packed(ids) if self.packs else self._padded(ids)
-        return torch.nn.functional.normalize(pooled, dim=1).cpu().numpy()
+        pieces = [piece for text in texts for piece in text]
+        if len(pieces) == len(texts):
+            pooled = self.pooled(pieces)
+        else:
+            pooled = self._averaged(pieces, [len(text) for text in texts])
+        return self.modules.finish(pooled).cpu().numpy()
 
-    def _packed(self, ids: list[np.ndarray]) -> torch.Tensor:
-        arguments = pack(ids, first_position(self._settings), is_decoder(self._settings), self.dtype)
-        return pool_packed(self._model(**arguments)[0][0], ids, POOLINGS[self.pooling])
+    def _averaged(self, pieces: list[Piece], counts: list[int]) -> torch.Tensor:
+        """Means of the windows' pooled vectors, weighted by their tokens, ``(b, d)``."""
+        order = sorted(range(len(pieces)), key=lambda place: -len(pieces[place].ids))
+        size = max(1, self.batch_tokens // len(pieces[order[0]].ids))  # one text may have more windows than a batch
+        parts = [order[start : start + size] for start in range(0, len(order), size)]
+        found = torch.cat([self.pooled([pieces[place] for place in part]) for part in parts])
+        vectors = torch.empty_like(found)
+        vectors[torch.tensor(order, device=found.device)] = found
+        owner = torch.repeat_interleave(torch.tensor(counts)).to(found.device)
+        weights = torch.tensor([float(piece.weight) for piece in pieces], device=found.device)[:, None]
+        sums = vectors.new_zeros(len(counts), vectors.shape[1]).index_add(0, owner, vectors * weights)
+        return sums / weights.new_zeros(len(counts), 1).index_add(0, owner, weights)
 
-    def _padded(self, ids: list[np.ndarray]) -> torch.Tensor:
-        # Padding goes to the right for decoders too: under a causal mask a token never sees it,
-        # and positions start at 0 for every text.
-        lengths = np.array([len(text) for text in ids])
-        filled = np.arange(len(ids[0])) < lengths[:, None]
-        rows = np.full(filled.shape, self._pad_id, dtype=np.int64)
-        rows[filled] = np.concatenate(ids)
-        tokens, mask = torch.from_numpy(rows).to(self.device), torch.from_numpy(filled).long().to(self.device)
-        hidden = self._model(input_ids=tokens, attention_mask=mask)[0].float()  # (batch, tokens, d_lm)
-        return POOLINGS[self.pooling](hidden, mask)
+    def pooled(self, pieces: Sequence[Piece]) -> torch.Tensor:
+        """Pooled token vectors ``(b, d)``, float32, of pieces with the longest first; differentiable."""
+        ids, skips = [piece.ids for piece in pieces], [piece.skip for piece in pieces]
+        pooling = POOLINGS[self.pooling]
+        if self.packs:
+            arguments = pack(ids, first_position(self._settings), is_decoder(self._settings), self.dtype)
+            return pool_packed(self._model(**arguments)[0][0], ids, pooling, skips)
+        tokens, mask = (tensor.to(self.device) for tensor in pad(ids, self._pad_id, self.config.padding))
+        extra = positions_of(self._model, mask, first_position(self._settings)) if self.config.padding == "left" else {}
+        hidden = self._model(input_ids=tokens, attention_mask=mask, **extra)[0].float()  # (batch, tokens, d_lm)
+        if any(skips):
+            mask = mask * (mask.cumsum(1) > torch.tensor(skips, device=mask.device)[:, None])
+        return pooling(hidden.to(mask.device), mask)
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The language model, loaded on first use; frozen and in evaluation mode."""
+        return self._model
 
     @cached_property
     def _model(self) -> torch.nn.Module:
-        from transformers import AutoModel
-
-        options: dict[str, Any] = {"dtype": self.dtype, "local_files_only": True}
+        check_quantisation(self.source, self._settings)
+        attention = None if self.config.attn_implementation == "auto" else self.config.attn_implementation
         if self.packs:
             register()
-            options["attn_implementation"] = ATTENTION
-        try:
-            with quiet():
-                model = AutoModel.from_pretrained(self.source.folder, **options)
-        except Exception as error:
-            raise unloadable("the weights cannot be loaded", self.source, error) from error
-        if getattr(self._settings, "is_encoder_decoder", False):
-            model = model.get_encoder()
-        if hasattr(model.config, "use_cache"):
-            model.config.use_cache = False  # keys and values are of no use without generation
-        return model.eval().requires_grad_(False).to(self.device)
+            attention = ATTENTION
+        return load_weights(
+            self.source,
+            self._settings,
+            dtype=self.dtype,
+            device=self.device,
+            attention=attention,
+            device_map=self.config.device_map,
+        )
+
+
+def _budgeted(order: list[int], read: list[list[Piece]], budget: int) -> Iterator[list[int]]:
+    """Rows in order, as many together as stay within the budget of padded tokens; at least one."""
+    batch: list[int] = []
+    n_pieces = longest = 0
+    for row in order:
+        n, length = len(read[row]), max(len(piece.ids) for piece in read[row])
+        if batch and (n_pieces + n) * max(longest, length) > budget:
+            yield batch
+            batch, n_pieces, longest = [], 0, 0
+        batch.append(row)
+        n_pieces, longest = n_pieces + n, max(longest, length)
+    if batch:
+        yield batch

@@ -48,7 +48,8 @@ def can_pack(settings: Any) -> bool:
     """Whether a model with this configuration gives the same vectors for packed texts."""
     layers = getattr(settings, "layer_types", None) or ["full_attention"]
     plain = set(layers) == {"full_attention"} and not getattr(settings, "is_decoder", False)
-    return settings.model_type in PACKABLE and plain
+    # A quantised model multiplies in its own way, and not all of those take one long row.
+    return settings.model_type in PACKABLE and plain and not getattr(settings, "quantization_config", None)
 
 
 def register() -> None:
@@ -91,12 +92,25 @@ def stretches(ids: Sequence[np.ndarray]) -> Iterator[tuple[int, int, int]]:
         start += n * length
 
 
-def pool_packed(hidden: Tensor, ids: Sequence[np.ndarray], pooling: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """One vector per text ``(batch, d)`` of the row's token vectors ``(tokens, d)``, float32."""
-    pooled = []
+def pool_packed(
+    hidden: Tensor,
+    ids: Sequence[np.ndarray],
+    pooling: Callable[[Tensor, Tensor], Tensor],
+    skips: Sequence[int] | None = None,
+) -> Tensor:
+    """One vector per text ``(batch, d)`` of the row's token vectors ``(tokens, d)``, float32.
+
+    The first ``skips`` tokens of each text are not pooled.
+    """
+    pooled, done = [], 0
+    first = torch.tensor(skips)[:, None] if skips is not None and any(skips) else None
     for start, n, length in stretches(ids):
         vectors = hidden[start : start + n * length].view(n, length, -1).float()
-        pooled.append(pooling(vectors, torch.ones(n, length)))
+        mask = torch.ones(n, length)
+        if first is not None:
+            mask = (torch.arange(length) >= first[done : done + n]).float()
+        pooled.append(pooling(vectors, mask))
+        done += n
     return torch.cat(pooled)
 
 

@@ -8,14 +8,14 @@ import torch
 
 
 def mean_pool(hidden: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """Mean over the tokens that are no padding.
+    """Mean over the tokens that are no padding (and none of a prompt that is not pooled).
 
     Parameters
     ----------
     hidden:
         Token vectors, ``(batch, tokens, d)``.
     mask:
-        1 for a token, 0 for padding, ``(batch, tokens)``.
+        1 for a token, 0 for padding and for what is read but not pooled, ``(batch, tokens)``.
     """
     weights = mask.to(hidden.dtype).unsqueeze(-1)  # (batch, tokens, 1)
     return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)

