@@ -17,6 +17,7 @@ from recmind.config.checking import validate_config
 from recmind.config.data import PrepareConfig, SplitConfig
 from recmind.config.language import LanguageConfig, TextConfig
 from recmind.config.model import AlignmentConfig, GateConfig, ModelConfig, ModelName
+from recmind.config.profiles import ProfilesConfig
 from recmind.config.recipes import load_config, recipe_names, recipe_text
 from recmind.config.run import Config, setting_names, walk_settings
 from recmind.config.training import EvaluationConfig, TrainingConfig
@@ -32,6 +33,7 @@ __all__ = [
     "ModelName",
     "Positive",
     "PrepareConfig",
+    "ProfilesConfig",
     "Settings",
     "SplitConfig",
     "TextConfig",

@@ -25,14 +25,20 @@ def _explain(error: ValidationError) -> str:
     problems = []
     for entry in error.errors():
         key = ".".join(str(part) for part in entry["loc"])
+        message = str(entry["msg"]).removeprefix("Value error, ")
         if entry["type"] == "extra_forbidden":
             problems.append(f"{key}: unknown setting{_suggest(key)}")
-        elif not key:
-            problems.append(str(entry["msg"]).removeprefix("Value error, "))
+        elif not key or (entry["type"] == "value_error" and isinstance(entry["input"], Mapping)):
+            problems.append(message)
         else:
-            problems.append(f"{key}: got {entry['input']!r}, {entry['msg'][0].lower()}{entry['msg'][1:]}")
+            problems.append(f"{key}: got {_shown(key, entry['input'])}, {message[0].lower()}{message[1:]}")
     plural = "s" if len(problems) > 1 else ""
     return f"{len(problems)} wrong setting{plural}\n  - " + "\n  - ".join(problems)
+
+
+def _shown(key: str, value: object) -> str:
+    """The value, but for settings into which a key or a password may have been pasted."""
+    return "a value that is not shown" if key.endswith(("api_key_env", "base_url")) else repr(value)
 
 
 def _suggest(key: str) -> str:

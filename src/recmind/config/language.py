@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recmind.config.base import Positive, Settings
+from recmind.config.profiles import ProfilesConfig
 
 
 class TextConfig(Settings):
@@ -32,9 +33,21 @@ class TextConfig(Settings):
     profile_tokens: Positive = 32
     """Token budget of what `users.parquet` says about a user in the column `profile`."""
     item_instruction: str = ""
-    """Prefix of every item text, for instruction-tuned encoders."""
+    """Put before every item text, for instruction-tuned models, with the blank or line break that the model
+    expects at its end: `--set 'text.item_instruction="Instruct: Represent the product\\nQuery: "'`. Prompts
+    that a model declares can be chosen by name: `language.item_prompt`."""
     user_instruction: str = ""
-    """Prefix of every user text, for instruction-tuned encoders."""
+    """The same for user texts."""
+    profiles: ProfilesConfig = ProfilesConfig()
+
+    @model_validator(mode="after")
+    def _chat_has_a_view(self) -> TextConfig:
+        if self.profiles.writer == "chat" and self.user_view == "items":
+            raise ValueError(
+                'text.user_view: got "items", which needs no text; '
+                'text.profiles.writer = "chat" needs "reviews" or "titles"'
+            )
+        return self
 
 
 class LanguageConfig(Settings):

@@ -40,7 +40,7 @@ def item_texts(items: pl.DataFrame, config: TextConfig, clip: TokenClipper) -> l
     _check_instruction("item_instruction", config.item_instruction, config, clip)
     fields = pl.DataFrame(
         {
-            name: _filled(_clipped(plain_text(items[name]), config.field_tokens[name], clip), phrase)
+            name: filled(clipped(plain_text(items[name]), config.field_tokens[name], clip), phrase)
             for name, phrase in template.item_fields.items()
             if name in items.columns and name in config.field_tokens
         }
@@ -50,8 +50,8 @@ def item_texts(items: pl.DataFrame, config: TextConfig, clip: TokenClipper) -> l
     empty = pl.all_horizontal(pl.all().is_null())
     joined = pl.concat_str(pl.all(), separator=template.item_separator, ignore_nulls=True)
     body = fields.select(pl.when(~empty).then(joined).alias("text")).to_series()
-    whole = _filled(body, Phrase(config.item_instruction + template.item.before, template.item.after))
-    return _clipped(whole, config.max_tokens, clip).to_list()
+    whole = filled(body, Phrase(config.item_instruction + template.item.before, template.item.after))
+    return clipped(whole, config.max_tokens, clip).to_list()
 
 
 def user_texts(dataset: Dataset, train: Part, config: TextConfig, clip: TokenClipper) -> list[str | None]:
@@ -75,12 +75,12 @@ def user_texts(dataset: Dataset, train: Part, config: TextConfig, clip: TokenCli
         by_user = by_user.join(joined, on=Columns.USER_CODE, how="left", maintain_order="left")
     parts = [pl.coalesce("reviews", "titles")]
     if Columns.PROFILE in dataset.users.columns:
-        about = _clipped(plain_text(dataset.users[Columns.PROFILE]), config.profile_tokens, clip)
-        by_user = by_user.with_columns(_filled(about, template.user["profile"]).alias("about"))
+        about = clipped(plain_text(dataset.users[Columns.PROFILE]), config.profile_tokens, clip)
+        by_user = by_user.with_columns(filled(about, template.user["profile"]).alias("about"))
         parts.insert(0, pl.col("about"))
     empty = pl.all_horizontal(part.is_null() for part in parts)
     body = by_user.select(pl.when(~empty).then(pl.concat_str(parts, separator=". ", ignore_nulls=True)).alias("text"))
-    return _clipped(_filled(body.to_series(), Phrase(config.user_instruction, "")), config.max_tokens, clip).to_list()
+    return clipped(filled(body.to_series(), Phrase(config.user_instruction, "")), config.max_tokens, clip).to_list()
 
 
 def _reviews(dataset: Dataset, train: Part, config: TextConfig) -> pl.DataFrame:
@@ -106,21 +106,22 @@ def _joined(
 ) -> pl.DataFrame:
     """The newest M_u snippets of each user as one text, (user, ``kind``)."""
     newest = snippets.reverse().group_by(Columns.USER_CODE, maintain_order=True).head(config.max_snippets)
-    cut = _clipped(newest["text"], config.snippet_tokens, clip)
-    newest = newest.with_columns(_filled(cut, template.user[kind[:-1]]).alias("text"))
+    cut = clipped(newest["text"], config.snippet_tokens, clip)
+    newest = newest.with_columns(filled(cut, template.user[kind[:-1]]).alias("text"))
     lists = newest.group_by(Columns.USER_CODE, maintain_order=True).agg(pl.col("text"))
     texts = lists["text"].list.join(template.user_separator)
-    return lists.select(Columns.USER_CODE, _filled(texts, template.user[kind]).alias(kind))
+    return lists.select(Columns.USER_CODE, filled(texts, template.user[kind]).alias(kind))
 
 
-def _clipped(texts: pl.Series, budget: int, clip: TokenClipper) -> pl.Series:
+def clipped(texts: pl.Series, budget: int, clip: TokenClipper) -> pl.Series:
     """``texts`` cut to ``budget`` tokens, each distinct text cut once."""
     distinct = texts.drop_nulls().unique(maintain_order=True)
     cut = pl.Series(clip(distinct.to_list(), budget), dtype=pl.String)
     return texts.replace_strict(distinct, cut, default=None, return_dtype=pl.String) if len(distinct) else texts
 
 
-def _filled(texts: pl.Series, phrase: Phrase) -> pl.Series:
+def filled(texts: pl.Series, phrase: Phrase) -> pl.Series:
+    """``texts`` put into ``phrase``; null stays null."""
     filled = pl.concat_str(pl.lit(phrase.before), pl.col("text"), pl.lit(phrase.after))
     return pl.DataFrame({"text": texts}).select(filled.alias(texts.name)).to_series()
 

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import tomllib
 from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from recmind.config import TextConfig
-from recmind.errors import ConfigError
+from recmind.config.profiles import HOW_ASKED
 from recmind.schema import ITEM_TEXT_FIELDS, Columns
+from recmind.text.wording import Phrase, phrase, placeholder_problems, read_wording, refuse, shipped_names
 
 TEMPLATE_FIELDS = (*ITEM_TEXT_FIELDS, Columns.PRICE)
 """Item fields that a template may use."""
 
-_PLACEHOLDER = re.compile(r"\{(\w*)\}")
 _ITEM_KEYS = {"text": "fields", "separator": None, "fields": None}
 _USER_KEYS = {
     "reviews": "snippets",
@@ -32,14 +28,6 @@ _USER_KEYS = {
     "title": "value",
     "profile": "value",
 }
-
-
-@dataclass(frozen=True)
-class Phrase:
-    """A text with one placeholder, as what stands before and behind it."""
-
-    before: str
-    after: str
 
 
 @dataclass(frozen=True)
@@ -72,8 +60,7 @@ class Template:
 
 def template_names() -> list[str]:
     """Names of the templates that come with the package."""
-    folder = resources.files("recmind.text") / "templates"
-    return sorted(entry.name[:-5] for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return shipped_names("templates")
 
 
 def load_template(name: str) -> Template:
@@ -84,54 +71,35 @@ def load_template(name: str) -> Template:
     ConfigError
         If there is no such template, or with every wrong key of the file at once.
     """
-    if name in template_names():
-        content, where = (resources.files("recmind.text") / "templates" / f"{name}.toml").read_text("utf-8"), name
-    else:
-        path = Path(name).expanduser()
-        if not path.is_file():
-            raise ConfigError(
-                "there is no such prompt template",
-                where="text.template",
-                got=name,
-                accepted=[*template_names(), "the path of a .toml file"],
-            )
-        where = str(path)
-        try:
-            content = path.read_text("utf-8")
-        except ValueError as error:
-            raise ConfigError(f"the prompt template is not UTF-8 text: {error}", where=where) from error
-    try:
-        tree = tomllib.loads(content)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"the prompt template is not valid TOML: {error}", where=where) from error
+    tree, where = read_wording(name, "templates", what="prompt template", setting="text.template")
     return _build(tree, where)
 
 
 def prompt_version(config: TextConfig) -> str:
-    """Digest of everything but the data that decides how texts read: template and budgets."""
-    settings = config.model_dump(mode="json", exclude={"template"})
-    content = json.dumps([load_template(config.template).version, settings], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    """Digest of everything but the data that decides how texts read: template, budgets, and who writes.
+
+    Of a chat model that is its name, what it is asked and with which sampling, not through which endpoint.
+    """
+    settings = config.model_dump(mode="json", exclude={"template", "profiles"})
+    parts = [load_template(config.template).version, settings]
+    if config.profiles.writer == "chat":
+        from recmind.text.chat.prompt_file import load_prompt
+
+        parts.append(load_prompt(config.profiles.prompt).version)
+        parts.append(config.profiles.model_dump(mode="json", exclude={"prompt", *HOW_ASKED}))
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _build(tree: dict[str, Any], where: str) -> Template:
-    problems = _problems(tree)
-    if problems:
-        plural = "s" if len(problems) > 1 else ""
-        listing = "\n  - ".join(problems)
-        raise ConfigError(
-            f"{len(problems)} wrong key{plural} in the prompt template\n  - {listing}",
-            where=where,
-            hint="compare with the template 'generic', which explains the format",
-        )
+    refuse(_problems(tree), what="prompt template", where=where, model="generic")
     item, user = tree["item"], tree["user"]
     return Template(
         name=where,
         version=hashlib.sha256(json.dumps(_ordered(tree)).encode()).hexdigest()[:16],
-        item=_phrase(item["text"], "fields"),
+        item=phrase(item["text"], "fields"),
         item_separator=item["separator"],
-        item_fields={field: _phrase(text, "value") for field, text in item["fields"].items()},
-        user={key: _phrase(user[key], name) for key, name in _USER_KEYS.items() if name},
+        item_fields={field: phrase(text, "value") for field, text in item["fields"].items()},
+        user={key: phrase(user[key], name) for key, name in _USER_KEYS.items() if name},
         user_separator=user["separator"],
     )
 
@@ -147,7 +115,7 @@ def _problems(tree: dict[str, Any]) -> list[str]:
         found += [f"{table}.{key}: missing" for key in keys if key not in content]
         for key, placeholder in keys.items():
             if key in content and (table, key) != ("item", "fields"):
-                found += _problems_of_text(f"{table}.{key}", content[key], placeholder)
+                found += placeholder_problems(f"{table}.{key}", content[key], placeholder)
     item = tree.get("item")
     if isinstance(item, dict) and "fields" in item:
         found += _problems_of_fields(item["fields"])
@@ -162,25 +130,8 @@ def _problems_of_fields(fields: Any) -> list[str]:
         if field not in TEMPLATE_FIELDS:
             found.append(f"item.fields.{field}: unknown field, accepted: {', '.join(TEMPLATE_FIELDS)}")
         else:
-            found += _problems_of_text(f"item.fields.{field}", text, "value")
+            found += placeholder_problems(f"item.fields.{field}", text, "value")
     return found
-
-
-def _problems_of_text(key: str, text: Any, placeholder: str | None) -> list[str]:
-    if not isinstance(text, str):
-        return [f"{key}: got {text!r}, must be text"]
-    names = _PLACEHOLDER.findall(text)
-    accepted = f"accepted: {{{placeholder}}}" if placeholder else "accepted: none"
-    found = [f"{key}: unknown placeholder {{{name}}}, {accepted}" for name in names if name != placeholder]
-    if placeholder and names.count(placeholder) != 1:
-        count = names.count(placeholder)
-        found.append(f"{key}: the placeholder {{{placeholder}}} must occur once, got {count} in {text!r}")
-    return found
-
-
-def _phrase(text: str, placeholder: str) -> Phrase:
-    before, after = text.split(f"{{{placeholder}}}")
-    return Phrase(before, after)
 
 
 def _ordered(tree: dict[str, Any]) -> Any:

@@ -1,0 +1,1 @@
+"""User texts by a chat model: prompts from training rows, an endpoint asked with patience, answers kept and checked."""

@@ -1,0 +1,1 @@
+"""Prompt files for chat models: what is asked about a user."""
