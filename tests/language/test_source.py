@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -99,3 +100,54 @@ def test_other_weights_or_another_tokenizer_are_another_model(tiny_bert, tiny_ll
     tokenizer.write_text(tokenizer.read_text().replace('"w1"', '"v1"'))
     assert find_model(LanguageConfig(encoder=str(tmp_path / "copy"))).content_sha256 != first.content_sha256
     assert find_model(LanguageConfig(encoder=str(tiny_llama))).weights_sha256 != first.weights_sha256
+
+
+class TestRevisions:
+    """A cache of the hub with two commits, the older one tagged v1, and no network."""
+
+    FIRST, SECOND = "1" * 40, "2" * 40
+
+    @pytest.fixture
+    def cache(self, tiny_bert, tmp_path):
+        from safetensors.torch import load_file, save_file
+
+        model = tmp_path / "hub" / "models--owner--tiny"
+        (model / "refs").mkdir(parents=True)
+        (model / "refs" / "main").write_text(self.SECOND)
+        (model / "refs" / "v1").write_text(self.FIRST)
+        for commit in (self.FIRST, self.SECOND):
+            shutil.copytree(tiny_bert, model / "snapshots" / commit)
+        weights = model / "snapshots" / self.FIRST / "model.safetensors"
+        tensors = load_file(weights)
+        tensors["embeddings.word_embeddings.weight"] += 1
+        save_file(tensors, weights, {"format": "pt"})
+        return tmp_path
+
+    @staticmethod
+    def found(cache, revision):
+        script = (
+            "import sys, json; from recmind.config import LanguageConfig\n"
+            "from recmind.errors import EncoderError; from recmind.language.encoder import TextEncoder\n"
+            "config = LanguageConfig(encoder='owner/tiny', revision=sys.argv[1] or None, device='cpu', dtype='float32')\n"
+            "try: encoder = TextEncoder.load(config)\n"
+            "except EncoderError as error: sys.exit(str(error))\n"
+            "vectors = encoder.encode(['w1 w2'], show_progress=False)\n"
+            "print(json.dumps([encoder.manifest(), encoder.fingerprint, vectors[0].tolist()]))"
+        )
+        environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(cache), "PATH": "", "OMP_NUM_THREADS": "1"}
+        return subprocess.run(
+            [sys.executable, "-c", script, revision or ""], capture_output=True, text=True, env=environment
+        )
+
+    def test_a_revision_is_the_one_that_is_read(self, cache):
+        latest, tagged, pinned = (json.loads(self.found(cache, name).stdout) for name in (None, "v1", self.FIRST))
+        assert [found[0]["revision"] for found in (latest, tagged, pinned)] == [self.SECOND, self.FIRST, self.FIRST]
+        assert tagged == pinned
+        assert tagged[1] != latest[1]
+        assert tagged[2] != latest[2]
+
+    def test_a_revision_that_is_not_there(self, cache):
+        process = self.found(cache, "v2")
+        assert process.returncode == 1
+        assert "owner/tiny at revision v2" in process.stderr
+        assert "cannot be got from the hub" in process.stderr

@@ -13,6 +13,8 @@ from recmind.config import LanguageConfig, TextConfig
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Part, Split
 from recmind.language.encoder import TextEncoder
+from recmind.language.prompts import with_prompts
+from recmind.language.source import find_model
 from recmind.language.store import EmbeddingStore
 from recmind.text.profiles import item_texts, user_texts
 from recmind.text.template import prompt_version
@@ -64,7 +66,7 @@ def language_features(
     EncoderError
         If the language model cannot be found, verified or loaded.
     """
-    encoder = TextEncoder.load(language)
+    encoder, text = load_encoder(text, language)
     store = EmbeddingStore(encoder, language.cache_dir, prompt_version(text))
     described = item_texts(dataset.items, text, encoder.clip)
     spoken: Sequence[str | None] = [None] * dataset.n_users
@@ -75,8 +77,29 @@ def language_features(
     users, users_known = vectors[dataset.n_items :], known[dataset.n_items :]
     means, means_known = mean_of_items(items, items_known, split.train, dataset.n_users)
     users = np.where(users_known[:, None], users, means)
-    manifest = {**encoder.manifest(), "prompt_version": prompt_version(text), "user_view": text.user_view}
-    return LanguageFeatures(items, items_known, users, users_known | means_known, manifest)
+    return LanguageFeatures(items, items_known, users, users_known | means_known, encoder_manifest(encoder, text))
+
+
+def load_encoder(text: TextConfig, language: LanguageConfig) -> tuple[TextEncoder, TextConfig]:
+    """The language model, and the settings of the texts with the prompts that it declares.
+
+    Raises
+    ------
+    ConfigError
+        If an instruction is given twice.
+    EncoderError
+        If the language model cannot be found, verified or loaded, or has no such prompt.
+    """
+    source = find_model(language)
+    text = with_prompts(source, text, language)
+    return TextEncoder(source, language, (text.item_instruction, text.user_instruction)), text
+
+
+def encoder_manifest(encoder: TextEncoder, text: TextConfig) -> dict[str, Any]:
+    """What made the vectors of a run: the encoder, and how its texts were written."""
+    written = {"prompt_version": prompt_version(text), "user_view": text.user_view}
+    instructions = {key: getattr(text, key) for key in ("item_instruction", "user_instruction") if getattr(text, key)}
+    return {**encoder.manifest(), **written, **instructions}
 
 
 def encode_items(
@@ -86,7 +109,7 @@ def encode_items(
 
     For items that were not there in training; the same errors are raised.
     """
-    encoder = TextEncoder.load(language)
+    encoder, text = load_encoder(text, language)
     store = EmbeddingStore(encoder, language.cache_dir, prompt_version(text))
     return _encoded(item_texts(items, text, encoder.clip), store, show_progress)
 
