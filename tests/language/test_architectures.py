@@ -167,8 +167,6 @@ def test_a_decoder_made_into_an_encoder_sees_both_ways(models, tmp_path):
 
 
 class TestPrompts:
-    PROMPTS = {"product": "Instruct: Represent the product\nQuery: ", "title": "item: "}
-
     @pytest.mark.parametrize("kind", ["bert", "qwen3"])
     @pytest.mark.parametrize("include", [True, False])
     def test_an_instruction_is_read_and_pooled_as_the_model_says(self, models, tmp_path, kind, include):

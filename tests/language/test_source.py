@@ -128,8 +128,8 @@ class TestRevisions:
         script = (
             "import sys, json; from recmind.config import LanguageConfig\n"
             "from recmind.errors import EncoderError; from recmind.language.encoder import TextEncoder\n"
-            "config = LanguageConfig(encoder='owner/tiny', revision=sys.argv[1] or None, device='cpu', dtype='float32')\n"
-            "try: encoder = TextEncoder.load(config)\n"
+            "config = {'encoder': 'owner/tiny', 'revision': sys.argv[1] or None, 'device': 'cpu', 'dtype': 'float32'}\n"
+            "try: encoder = TextEncoder.load(LanguageConfig(**config))\n"
             "except EncoderError as error: sys.exit(str(error))\n"
             "vectors = encoder.encode(['w1 w2'], show_progress=False)\n"
             "print(json.dumps([encoder.manifest(), encoder.fingerprint, vectors[0].tolist()]))"
