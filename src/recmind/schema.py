@@ -42,6 +42,9 @@ class Columns:
     PART: Final = "part"
     """train, valid or test, in a run's ``split.parquet``."""
 
+    REVIEWS: Final = "reviews"
+    """A list of a user's reviews, oldest first, in a table of changed users."""
+
     RANK: Final = "rank"
     SCORE: Final = "score"
 
@@ -79,6 +82,10 @@ class Files:
     PER_USER: Final = "per_user_{split}.parquet"
     """Metrics per user, for paired tests between runs."""
     MANIFEST: Final = "manifest.json"
+    REFRESH: Final = "refresh.json"
+    """What was refreshed since training, the latest last."""
+    MOVED: Final = "moved.parquet"
+    """Which rows the latest refresh moved, and how far."""
 
 
 class Tensors:
@@ -92,3 +99,5 @@ class Tensors:
     """Prefix of the model's parameters."""
     TEXTS: Final = "texts."
     """Prefix of what the language model said: items, items_known, users, users_known."""
+    ADDED: Final = "added."
+    """Prefix of the same for items that came after training, which stand behind the trained ones: items, items_known."""

@@ -64,8 +64,7 @@ class Recommender:
         """
         folder = RunFolder(run)
         config = folder.config()
-        tensors = folder.read_model()
-        users, items = folder.read_table(Files.USERS), folder.read_table(Files.ITEMS)
+        tensors, users, items = _of_one_time(folder)
         for key, table in ((Tensors.USERS, users), (Tensors.ITEMS, items)):
             if key not in tensors or len(tensors[key]) != table.height:
                 raise RunError(
@@ -200,11 +199,25 @@ class Recommender:
             self.scorer = VectorScorer(self.scorer.users, torch.cat([self.scorer.items, h]))
         return new.height
 
+    @property
+    def texts(self) -> TextInputs:
+        """What the language model says about the nodes that were trained on."""
+        return TextInputs(**_below(self._tensors, Tensors.TEXTS))
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything in ``model.safetensors``."""
+        return self._tensors
+
     def _model(self) -> GraphModel:
         """The trained model, rebuilt from the run alone."""
+        return self.model_with(self.texts)
+
+    def model_with(self, texts: TextInputs) -> GraphModel:
+        """The trained model with other text vectors ``(n_items of training, d_lm)``."""
         split, tensors = self.split, self._tensors
-        graph = build_graph(split.train.users, split.train.items, split.n_users, split.n_items)
-        texts = TextInputs(**_below(tensors, Tensors.TEXTS))
+        # Items that came after training stand behind the others and have no parameters.
+        graph = build_graph(split.train.users, split.train.items, split.n_users, len(texts.items))
         model = build_model(graph, texts, self.config.model, seed=self.config.seed)
         assert isinstance(model, GraphModel)
         model.load_state_dict(_below(tensors, Tensors.PARAMETERS))
@@ -223,6 +236,15 @@ class Recommender:
         best = scores.topk(min(k, len(scores)))
         found = pl.DataFrame({name: ids.gather(best.indices.numpy()), Columns.SCORE: best.values.numpy()})
         return found.filter(pl.col(Columns.SCORE).is_finite())
+
+
+def _of_one_time(folder: RunFolder) -> tuple[dict[str, Tensor], pl.DataFrame, pl.DataFrame]:
+    """Model, users and items that belong together, also while another process refreshes the run."""
+    while True:
+        before = folder.refreshes()
+        found = folder.read_model(), folder.read_table(Files.USERS), folder.read_table(Files.ITEMS)
+        if folder.refreshes() == before:
+            return found
 
 
 def read_table(path: str | Path) -> pl.DataFrame:

@@ -28,7 +28,7 @@ from recmind.config import Config, validate_config
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Part, Split
 from recmind.errors import RunError
-from recmind.files import write_atomic
+from recmind.files import ARRIVED, read_newest, settle, write_atomic
 from recmind.schema import SCHEMA_VERSION, Columns, Files
 
 _OWN = (
@@ -42,6 +42,8 @@ _OWN = (
     Files.SPLIT,
     Files.ITEMS,
     Files.USERS,
+    Files.REFRESH,
+    Files.MOVED,
     *(Files.PER_USER.format(split=part) for part in ("valid", "test")),
 )
 _LOCK = ".lock"
@@ -75,6 +77,7 @@ class RunFolder:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise RunError("another process is training in this folder", where=self.path) from error
+            settle(self.path)
             yield
 
     def begin(self, config: Config, dataset: Dataset, *, resume: bool, overwrite: bool) -> str:
@@ -133,8 +136,9 @@ class RunFolder:
             raise RunError(f"the file cannot be read: {error}", where=path) from error
 
     def write_data(self, dataset: Dataset, split: Split) -> None:
-        """Write ids, texts and the interactions of every part."""
-        write_atomic(self / Files.USERS, dataset.users.select(Columns.USER).write_parquet)
+        """Write ids, texts and the interactions of every part; of users what ``users.parquet`` says about them."""
+        about = [Columns.PROFILE] if Columns.PROFILE in dataset.users.columns else []
+        write_atomic(self / Files.USERS, dataset.users.select(Columns.USER, *about).write_parquet)
         write_atomic(self / Files.ITEMS, dataset.items.write_parquet)
         parts = [
             pl.LazyFrame({Columns.USER_CODE: part.users, Columns.ITEM_CODE: part.items}).select(
@@ -154,7 +158,7 @@ class RunFolder:
             If it is missing or damaged.
         """
         try:
-            return pl.read_parquet(self / name)
+            return read_newest(self / name, pl.read_parquet)
         except Exception as error:  # polars has no common base class for damaged files
             raise RunError(f"the file cannot be read: {error}", where=self / name, hint=_TRAIN_AGAIN) from error
 
@@ -187,9 +191,14 @@ class RunFolder:
                 "the run holds no model yet", where=self.path, hint="finish it with `recmind train --resume`"
             )
         try:
-            return load_file(path)
+            return read_newest(path, load_file)
         except (SafetensorError, OSError) as error:
             raise RunError(f"the model cannot be read: {error}", where=path, hint=_TRAIN_AGAIN) from error
+
+    def refreshes(self) -> list[dict[str, Any]]:
+        """What was refreshed since training, the latest last; nothing in a run as it was trained."""
+        there = (self / Files.REFRESH).exists() or (self / ARRIVED / Files.REFRESH).exists()
+        return self.read_json(Files.REFRESH) if there else []
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file."""
@@ -204,7 +213,7 @@ class RunFolder:
             If it is missing or damaged.
         """
         try:
-            return json.loads((self / name).read_text(encoding="utf-8"))
+            return json.loads(read_newest(self / name, lambda path: path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise RunError(f"the file cannot be read: {error}", where=self / name, hint=_TRAIN_AGAIN) from error
 
