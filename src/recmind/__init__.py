@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Config", "Dataset", "RecMind", "load_config"]
+__all__ = ["Config", "Dataset", "RecMind", "load_config", "refresh"]
 
 # GNU OpenMP, which torch uses on Linux, reads this when it is loaded. By default a thread that waits
 # for the others spins for milliseconds; where other programs use the cores too, it spins on the core
@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from recmind.api import RecMind
     from recmind.config import Config, load_config
     from recmind.data.dataset import Dataset
+    from recmind.serving.refresh import refresh
 
 _HOMES = {
     "Config": "recmind.config",
     "Dataset": "recmind.data.dataset",
     "RecMind": "recmind.api",
     "load_config": "recmind.config",
+    "refresh": "recmind.serving.refresh",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -13,6 +13,9 @@ from recmind.config import Config, load_config
 from recmind.data.dataset import Dataset
 from recmind.errors import RunError
 from recmind.serving.recommender import LeaveOut, Recommender
+
+if TYPE_CHECKING:
+    from recmind.serving.refresh import Refreshed
 
 
 class RecMind:
@@ -69,6 +72,27 @@ class RecMind:
     def recommend(self, users: list[str] | None = None, k: int = 10, *, leave_out: LeaveOut = "all") -> pl.DataFrame:
         """The k best items of each user: ``user_id``, ``item_id``, ``rank``, ``score``."""
         return self.recommender.recommend(users, k=k, leave_out=leave_out)
+
+    def refresh(
+        self,
+        items: str | Path | pl.DataFrame | None = None,
+        users: str | Path | pl.DataFrame | None = None,
+        *,
+        out: str | Path | None = None,
+        show_progress: bool = False,
+    ) -> Refreshed:
+        """Read changed texts again and let new items in, without training: :func:`recmind.refresh` on the model's run.
+
+        The run folder that the model was fitted in or loaded from is changed;
+        with ``out`` a new one is written, and the model is that one from then on.
+        """
+        from recmind.serving.refresh import refresh
+
+        if self._run is None:
+            raise RunError("the model is not trained yet", hint="call fit(dataset) or RecMind.load(run)")
+        result = refresh(self._run, items, users, out=out, show_progress=show_progress)
+        self._run, self._recommender = result.run, Recommender.load(result.run)
+        return result
 
     def save(self, path: str | Path) -> None:
         """Copy the run to a folder that is not there yet."""

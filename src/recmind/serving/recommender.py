@@ -292,7 +292,7 @@ def read_ids(path: str | Path) -> list[str]:
 _WRITERS = {".parquet": pl.DataFrame.write_parquet, ".csv": pl.DataFrame.write_csv, ".jsonl": pl.DataFrame.write_ndjson}
 
 
-def check_format(path: str | Path) -> None:
+def check_format(path: str | Path, option: str = "--out") -> None:
     """Refuse a file that :func:`write_recommendations` could not write, before the work is done.
 
     Raises
@@ -302,7 +302,7 @@ def check_format(path: str | Path) -> None:
     """
     target = Path(path)
     if target.suffix not in _WRITERS:
-        raise DataError("the kind of file is unknown", where="--out", got=target.name, accepted=_WRITERS)
+        raise DataError("the kind of file is unknown", where=option, got=target.name, accepted=_WRITERS)
 
 
 def write_recommendations(frame: pl.DataFrame, path: str | Path) -> None:
