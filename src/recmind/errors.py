@@ -69,6 +69,12 @@ class EncoderError(RecMindError):
     """A language model cannot be found, verified or loaded."""
 
 
+class EndpointError(RecMindError):
+    """A chat endpoint cannot be reached, refuses, or gives too many answers that cannot be used."""
+
+    exit_code = 3
+
+
 class RunError(RecMindError):
     """A run folder is missing, incomplete, damaged or belongs to something else."""
 

@@ -23,6 +23,8 @@ from pydantic import ValidationError
 from recmind import __version__
 from recmind.cli.about import doctor, recipes, settings
 from recmind.cli.data import demo, prepare
+from recmind.cli.profiles import profiles
+from recmind.cli.refresh import refresh
 from recmind.cli.runs import evaluate, recommend, train
 from recmind.errors import RecMindError
 
@@ -48,7 +50,7 @@ Every command explains itself: `recmind COMMAND --help`.
 """
 
 app = App(name="recmind", help=_HELP, help_format="markdown", version=__version__, suppress_keyboard_interrupt=False)
-for _command in (demo, prepare, train, evaluate, recommend, recipes, settings, doctor):
+for _command in (demo, prepare, profiles, train, evaluate, recommend, refresh, recipes, settings, doctor):
     app.command(_command)
 
 

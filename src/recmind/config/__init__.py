@@ -12,6 +12,7 @@ is wrong. Import from here.
 
 from __future__ import annotations
 
+from recmind.config.adapters import AdapterConfig
 from recmind.config.base import Fraction, Positive, Settings
 from recmind.config.checking import validate_config
 from recmind.config.data import PrepareConfig, SplitConfig
@@ -23,6 +24,7 @@ from recmind.config.run import Config, setting_names, walk_settings
 from recmind.config.training import EvaluationConfig, TrainingConfig
 
 __all__ = [
+    "AdapterConfig",
     "AlignmentConfig",
     "Config",
     "EvaluationConfig",

@@ -90,6 +90,7 @@ class ProfilesConfig(Settings):
     @classmethod
     def _plain_address(cls, value: str) -> str:
         parts = urlsplit(value)
+        _ = parts.port  # raises for a port that there is not
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("an address starts with http:// or https://")
         if parts.username or parts.password or parts.query or parts.fragment:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -144,7 +143,3 @@ def _about(dataset: Dataset, users: np.ndarray, file: PromptFile, config: TextCo
         return [""] * len(users)
     known = clipped(plain_text(dataset.users[Columns.PROFILE].gather(users)), config.profile_tokens, clip)
     return filled(known, file.about).fill_null("").to_list()
-
-
-Count = Callable[[list[str]], list[int]]
-"""Number of tokens of each text."""
