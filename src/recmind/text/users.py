@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import polars as pl
 from recmind.config import TextConfig
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Split
-from recmind.text.chat.prompts import Prompts, build_prompts
+from recmind.text.chat.prompt_file import load_prompt
+from recmind.text.chat.prompts import build_prompts
 from recmind.text.chat.writer import Written, describe_failures, write_profiles
 from recmind.text.profiles import TokenClipper, clipped, filled, user_texts
 from recmind.text.wording import Phrase
@@ -35,15 +36,12 @@ class UserTexts:
         Why a user who was asked about has the template's text, else ``None``.
     written:
         What the asking took, where a chat model was asked.
-    manifest:
-        Who wrote, for the run folder.
     """
 
     texts: list[str | None]
     answers: list[str | None]
     failures: list[str | None]
     written: Written | None = None
-    manifest: dict[str, Any] = field(default_factory=dict)
 
 
 def written_user_texts(
@@ -100,17 +98,12 @@ def written_user_texts(
         answers,
         failures,
         written,
-        {"profiles": _manifest(config, prompts, written)},
     )
 
 
-def _manifest(config: TextConfig, prompts: Prompts, written: Written) -> dict[str, Any]:
-    failed = written.failures.total()
-    return {
-        "writer": "chat",
-        "model": config.profiles.model,
-        "prompt": prompts.file.name,
-        "prompt_version": prompts.file.version,
-        "users": len(prompts) - failed,
-        "users_with_the_template": failed,
-    }
+def writer_manifest(config: TextConfig) -> dict[str, Any]:
+    """Who writes the users' texts, for the run folder; empty for the template."""
+    if config.profiles.writer == "template":
+        return {}
+    file = load_prompt(config.profiles.prompt)
+    return {"profiles": {"model": config.profiles.model, "prompt": file.name, "prompt_hash": file.version}}

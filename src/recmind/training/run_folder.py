@@ -25,11 +25,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recmind.config import Config, validate_config
+from recmind.config.profiles import HOW_ASKED
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Part, Split
 from recmind.errors import RunError
 from recmind.files import ARRIVED, read_newest, settle, write_atomic
 from recmind.schema import SCHEMA_VERSION, Columns, Files
+from recmind.text.chat.prompt_file import load_prompt
 
 _OWN = (
     Files.CONFIG,
@@ -48,7 +50,12 @@ _OWN = (
 )
 _LOCK = ".lock"
 # Settings that say where and how fast, not what is computed.
-_IRRELEVANT = ("training.checkpoint_seconds", "language.cache_dir", "evaluation.block_users")
+_IRRELEVANT = (
+    "training.checkpoint_seconds",
+    "language.cache_dir",
+    "evaluation.block_users",
+    *(f"text.profiles.{name}" for name in HOW_ASKED),
+)
 
 
 class RunFolder:
@@ -260,7 +267,8 @@ class RunFolder:
         differing = [
             f"{key}: {theirs.get(key)!r} there, {mine.get(key)!r} now" for key in mine if mine[key] != theirs.get(key)
         ]
-        return [*differing, *(["other data"] if state["dataset_hash"] != dataset.hash else [])]
+        other_data = ["other data"] if state["dataset_hash"] != dataset.hash else []
+        return [*differing, *other_data] or ["what the prompt file asks"]
 
 
 _TRAIN_AGAIN = "train again with --overwrite"
@@ -274,6 +282,9 @@ def _is_residue(name: str) -> bool:
 def run_fingerprint(config: Config, dataset_hash: str) -> str:
     """Digest of all settings and data that the result depends on."""
     relevant = {key: value for key, value in _flat(config).items() if key not in _IRRELEVANT}
+    if config.text.profiles.writer == "chat":
+        # What the file asks counts, not what it is called: a run must not go on with answers to another question.
+        relevant["text.profiles.prompt"] = load_prompt(config.text.profiles.prompt).version
     return hashlib.sha256(json.dumps([relevant, dataset_hash], sort_keys=True, default=str).encode()).hexdigest()
 
 
