@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from recmind.config.adapters import AdapterConfig, Minutes
 from recmind.config.base import Positive, Settings
 from recmind.config.profiles import ProfilesConfig
 
@@ -88,3 +89,7 @@ class LanguageConfig(Settings):
     `~/.cache/recmind`."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:0`, `mps`."""
+    max_minutes: Minutes | None = None
+    """Time for all training of the adapters of a run, the refreshes of the vectors included; steps for which it is
+    too short are left out. What it comes to is estimated and printed before it starts. Left out: no limit."""
+    adapters: AdapterConfig = AdapterConfig()

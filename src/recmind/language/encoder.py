@@ -7,14 +7,16 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from recmind import progress
-from recmind.config import LanguageConfig
+from recmind.config import AdapterConfig, LanguageConfig
 from recmind.errors import EncoderError
+from recmind.language.adapters import Adapters, stored_sha256
 from recmind.language.clipping import Clipper
 from recmind.language.loading import check_attention, check_placement, check_quantisation, load_weights, quantisation
 from recmind.language.modules import declared_modules
@@ -57,10 +59,19 @@ class TextEncoder:
         Instructions that texts may begin with. They matter where the model
         reads a prompt and leaves its tokens out of the pooling
         (``include_prompt`` is false in its pooling settings).
+    adapters:
+        Folder of trained adapters that the model wears.
     """
 
-    def __init__(self, source: ModelSource, config: LanguageConfig, prompts: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        source: ModelSource,
+        config: LanguageConfig,
+        prompts: Sequence[str] = (),
+        adapters: Path | None = None,
+    ) -> None:
         self.source, self.config = source, config
+        self._stored_adapters, self._adapters = adapters, None
         self.batch_tokens = config.batch_tokens
         self.device = resolve_device(config.device)
         self.dtype = resolve_dtype(config.dtype, self.device)
@@ -103,7 +114,7 @@ class TextEncoder:
             "revision": self.source.revision,
             "weights_sha256": self.source.weights_sha256,
             "content_sha256": self.source.content_sha256,
-            "adapters_sha256": None,
+            "adapters_sha256": self._adapters_sha256(),
             "pooling": self.pooling,
             "dtype": str(self.dtype).removeprefix("torch."),
             "window": self.window,
@@ -120,7 +131,7 @@ class TextEncoder:
         }
         return manifest | {key: value for key, value in special.items() if value}
 
-    @cached_property
+    @property
     def fingerprint(self) -> str:
         """Digest of :meth:`manifest` without the name: equal fingerprints, interchangeable vectors."""
         content = {key: value for key, value in self.manifest().items() if key not in ("model", "revision")}
@@ -166,14 +177,14 @@ class TextEncoder:
         if not texts:
             return
         _ = self._model  # read before threads ask for it
-        read = self._reader.pieces(texts, chunks=self.config.long_text == "chunks")
+        read = self.read(texts)
         lengths = [sum(len(piece.ids) for piece in pieces) for pieces in read]
         order = sorted(range(len(texts)), key=lambda row: (-lengths[row], texts[row]))
 
         def encoded(rows: list[int]) -> tuple[list[int], np.ndarray]:
             return rows, self._forward([read[row] for row in rows])
 
-        jobs = _budgeted(order, read, self.batch_tokens)
+        jobs = budgeted(order, read, self.batch_tokens)
         results = ordered_map(encoded, jobs) if self.device.type == "cpu" else map(encoded, jobs)
         for rows, vectors in results:
             if not np.isfinite(vectors).all():
@@ -202,15 +213,25 @@ class TextEncoder:
         free = self.config.attn_implementation == "auto" and self.config.device_map == "none"
         return free and self.device.type == "cpu" and can_pack(self._settings)
 
+    def read(self, texts: Sequence[str]) -> list[list[Piece]]:
+        """What the model reads of each text: one piece, or several windows of a long one."""
+        return self._reader.pieces(texts, chunks=self.config.long_text == "chunks")
+
+    def vectors(self, texts: Sequence[list[Piece]]) -> torch.Tensor:
+        """Vectors ``(b, d_lm)``, float32 of length 1, of one batch with the longest text first; differentiable."""
+        pieces = [piece for text in texts for piece in text]
+        # The adapters are float32 beside a model that may not be.
+        mixed = self._adapters is not None and self.dtype == torch.bfloat16
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            if len(pieces) == len(texts):
+                pooled = self.pooled(pieces)
+            else:
+                pooled = self._averaged(pieces, [len(text) for text in texts])
+        return self.modules.finish(pooled)
+
     @torch.inference_mode()
     def _forward(self, texts: list[list[Piece]]) -> np.ndarray:
-        """Vectors ``(b, d_lm)`` of one batch, the longest text first."""
-        pieces = [piece for text in texts for piece in text]
-        if len(pieces) == len(texts):
-            pooled = self.pooled(pieces)
-        else:
-            pooled = self._averaged(pieces, [len(text) for text in texts])
-        return self.modules.finish(pooled).cpu().numpy()
+        return self.vectors(texts).cpu().numpy()
 
     def _averaged(self, pieces: list[Piece], counts: list[int]) -> torch.Tensor:
         """Means of the windows' pooled vectors, weighted by their tokens, ``(b, d)``."""
@@ -244,6 +265,19 @@ class TextEncoder:
         """The language model, loaded on first use; frozen and in evaluation mode."""
         return self._model
 
+    def adapt(self, settings: AdapterConfig, *, seed: int) -> Adapters:
+        """Give the model fresh adapters to be trained; from now on they belong to every vector."""
+        source = self.source
+        self._adapters = Adapters.attach(
+            self._model, settings, name=source.name, revision=source.revision, seed=seed
+        )
+        return self._adapters
+
+    def _adapters_sha256(self) -> str | None:
+        if self._adapters is not None:
+            return self._adapters.sha256
+        return stored_sha256(self._stored_adapters) if self._stored_adapters is not None else None
+
     @cached_property
     def _model(self) -> torch.nn.Module:
         check_quantisation(self.source, self._settings)
@@ -251,7 +285,7 @@ class TextEncoder:
         if self.packs:
             register()
             attention = ATTENTION
-        return load_weights(
+        model = load_weights(
             self.source,
             self._settings,
             dtype=self.dtype,
@@ -259,9 +293,12 @@ class TextEncoder:
             attention=attention,
             device_map=self.config.device_map,
         )
+        if self._stored_adapters is not None:
+            self._adapters = Adapters.load(model, self._stored_adapters)
+        return model
 
 
-def _budgeted(order: list[int], read: list[list[Piece]], budget: int) -> Iterator[list[int]]:
+def budgeted(order: list[int], read: list[list[Piece]], budget: int) -> Iterator[list[int]]:
     """Rows in order, as many together as stay within the budget of padded tokens; at least one."""
     batch: list[int] = []
     n_pieces = longest = 0

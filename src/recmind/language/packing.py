@@ -140,6 +140,7 @@ def packed_attention(
     """
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (tokens, heads, d_head)
     result = query.new_empty(*query.shape[:2], value.shape[2])
+    parts: list[Tensor] = []
 
     def blocks(tensor: Tensor, run: Run) -> Tensor:
         part = tensor[run.start : run.start + run.n * run.length]
@@ -153,8 +154,12 @@ def packed_attention(
             scale=scaling,
             enable_gqa=key.shape[1] != query.shape[1],
         )
-        blocks(result, run).copy_(attended)
-    return result[None], None
+        if query.requires_grad:
+            parts.append(attended.transpose(1, 2).flatten(0, 1))
+        else:
+            blocks(result, run).copy_(attended)
+    # With a gradient each write into a part would copy the whole on the way back.
+    return (torch.cat(parts) if parts else result)[None], None
 
 
 def _runs(start: int, n: int, length: int, causal: bool, dtype: torch.dtype) -> Iterator[Run]:

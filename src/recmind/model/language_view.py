@@ -98,16 +98,21 @@ class LanguageView(nn.Module):
 
     def __init__(self, texts: TextInputs, graph: BipartiteGraph, config: ModelConfig) -> None:
         super().__init__()
-        self.texts, self.graph, self.config = texts, graph, config
+        self.graph, self.config = graph, config
         self.low_precision = uses_bfloat16(config.precision, texts.items.device)
         d_lm = texts.items.shape[1]
-        # What the projection reads in training, in its precision once and for all.
-        self.inputs = texts.to(texts.items.device, torch.bfloat16) if self.low_precision else texts
         self.projection = _projection(d_lm, config)
         self.fallback = nn.Sequential(nn.Linear(d_lm + 1, config.dim), nn.GELU(), nn.Linear(config.dim, config.dim))
-        log_degree = graph.normalised_log_degree()[:, None]
-        self.context = torch.cat([neighbour_context(texts, graph), log_degree], dim=1)
+        self.replace_texts(texts)
         self.alone = torch.nonzero(graph.degrees[: graph.n_users] == 0).squeeze(1)  # users without an item
+
+    def replace_texts(self, texts: TextInputs) -> None:
+        """Read other vectors of the same nodes from now on; the parameters stay."""
+        self.texts = texts
+        # What the projection reads in training, in its precision once and for all.
+        self.inputs = texts.to(texts.items.device, torch.bfloat16) if self.low_precision else texts
+        log_degree = self.graph.normalised_log_degree()[:, None]
+        self.context = torch.cat([neighbour_context(texts, self.graph), log_degree], dim=1)
 
     def forward(self, generator: torch.Generator | None = None) -> Tensor:
         """z^L of all nodes, ``(n_nodes, d)``; with a generator as in training, without as in use."""
