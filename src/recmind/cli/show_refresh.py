@@ -17,7 +17,7 @@ _WHY = {
     "text": "their own text reads otherwise",
     "items": "the mean of items of which one changed",
     "new": "not there in training",
-    "guess": "no text, guessed from texts that changed",
+    "guess": "a missing text, guessed from texts that changed",
 }
 
 

@@ -96,9 +96,10 @@ class Move:
             late = items.why[n:] != ""
             arrived = model.new_items(torch.from_numpy(items.vectors[n:]), torch.from_numpy(items.known[n:]))
         # What has no reason of its own and has shifted does so through others.
-        bought = np.bincount(recommender.split.train.users, minlength=n_users) > 0
-        users_why = np.full(n_users, "", dtype=object) if users is None else users.why
-        through = np.where(bought & (users is None), "items", "guess")
+        train, users_why = recommender.split.train, np.full(n_users, "", dtype=object) if users is None else users.why
+        bought = np.zeros(n_users, dtype=bool)
+        bought[train.users[items.why[train.items] == "text"]] = users is None
+        through = np.where(bought, "items", "guess")
         self.user_why = np.where(shifted[:n_users] & (users_why == ""), through, users_why)
         self.item_why = items.why.copy()
         self.item_why[:n][shifted[n_users:] & (items.why[:n] == "")] = "guess"

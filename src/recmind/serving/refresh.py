@@ -6,7 +6,8 @@ What moves, and why (the column ``why`` of the report):
 text      an item or a user whose text reads otherwise now
 items     a user whose language view is the mean of items of which one changed
 new       an item that was not there in training
-guess     a node without a text, whose guess is made from texts that changed
+guess     a node without a text, whose guess is made from texts that changed,
+          and a user whose mean holds such an item
 ========  ==================================================================
 
 The parameters stay. Of the rows above h is computed again in one pass with all
