@@ -6,12 +6,13 @@ import json
 import os
 import platform
 import resource
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 import torch
@@ -25,6 +26,7 @@ from recmind.evaluation.report import metrics_document
 from recmind.model.baselines.popularity import Popularity
 from recmind.model.graph import build_graph
 from recmind.model.language_view import TextInputs
+from recmind.model.recmind import RecMind
 from recmind.model.registry import Built, build_model, needs_text
 from recmind.model.scorer import Scorer
 from recmind.model.views import VectorScorer
@@ -32,6 +34,9 @@ from recmind.schema import Files, Tensors
 from recmind.serving.recommender import LeaveOut, Recommender, check_format, write_recommendations
 from recmind.training.run_folder import RunFolder
 from recmind.training.trainer import Fitted, Trainer
+
+if TYPE_CHECKING:
+    from recmind.training.language_phase import LanguagePhase
 
 
 def train_run(
@@ -88,8 +93,11 @@ def train_run(
         with clock("graph"):
             graph = build_graph(split.train.users, split.train.items, split.n_users, split.n_items).to(device)
             model = build_model(graph, texts.to(device) if texts else None, config.model, seed=config.seed)
+        phase = _language_phase(model, loaded, split, config, texts, run, show_progress)
         with _threads(config.threads or _fitting_threads(split, config)):
-            scorer, fitted = _train(model, split, config, run, fingerprint, resume, show_progress)
+            scorer, fitted = _train(model, split, config, run, fingerprint, resume, show_progress, phase)
+        if phase is not None:
+            texts = _trained_texts(phase, run)
         clock.seconds["train"] = round(fitted.seconds, 3) if fitted else 0.0
         run.write_text(Files.HISTORY, "".join(json.dumps(row) + "\n" for row in (fitted.history if fitted else [])))
         run.write_model(_model_tensors(model, scorer, texts))
@@ -115,6 +123,7 @@ def train_run(
         )
         run.write_json(Files.METRICS, metrics)
         (run / Files.CHECKPOINT).unlink(missing_ok=True)
+        shutil.rmtree(run / Files.TABLES, ignore_errors=True)
         return metrics
 
 
@@ -219,7 +228,14 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 
 def _train(
-    model: Built, split: Split, config: Config, run: RunFolder, fingerprint: str, resume: bool, show_progress: bool
+    model: Built,
+    split: Split,
+    config: Config,
+    run: RunFolder,
+    fingerprint: str,
+    resume: bool,
+    show_progress: bool,
+    language: LanguagePhase | None = None,
 ) -> tuple[Scorer, Fitted | None]:
     if isinstance(model, Popularity):
         return model, None
@@ -234,10 +250,37 @@ def _train(
         validate=validate if len(split.valid) else None,
         checkpoint=run / Files.CHECKPOINT,
         fingerprint=fingerprint,
+        language=language,
         show_progress=show_progress,
     )
     fitted = trainer.fit(resume=resume)
     return trainer.scorer(), fitted
+
+
+def _language_phase(
+    model: Built,
+    dataset: Dataset,
+    split: Split,
+    config: Config,
+    texts: TextInputs | None,
+    run: RunFolder,
+    show_progress: bool,
+) -> LanguagePhase | None:
+    """What trains the adapters, where the settings ask for some and the model aligns texts."""
+    if not config.language.adapters.rank or not isinstance(model, RecMind) or texts is None:
+        return None
+    from recmind.language.training import TrainableTexts
+    from recmind.training.language_phase import LanguagePhase
+
+    trainable = TrainableTexts(dataset, split, config, run / Files.TABLES, show_progress=show_progress)
+    return LanguagePhase(model, trainable, split, config, texts, show_progress=show_progress)
+
+
+def _trained_texts(phase: LanguagePhase, run: RunFolder) -> TextInputs:
+    """Keep the adapters that made the vectors of the trained model, and return these."""
+    phase.save(run / Files.ADAPTERS)
+    run.write_json(Files.ENVIRONMENT, {**run.read_json(Files.ENVIRONMENT), "encoder": phase.manifest()})
+    return phase.model.language.texts.to("cpu")
 
 
 def _model_tensors(model: Built, scorer: Scorer, texts: TextInputs | None) -> dict[str, torch.Tensor]:

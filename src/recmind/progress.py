@@ -42,6 +42,12 @@ def task(description: str, total: float | None, *, show: bool = True) -> Iterato
         yield advance
 
 
+def note(text: str, *, show: bool = True) -> None:
+    """A line on stderr."""
+    if show:
+        _console().print(text, highlight=False, markup=False)
+
+
 def _console() -> Console:
     """Stderr; a log file gets room for a whole line where a terminal has its own width."""
     console = Console(stderr=True)

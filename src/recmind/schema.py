@@ -86,6 +86,11 @@ class Files:
     """What was refreshed since training, the latest last."""
     MOVED: Final = "moved.parquet"
     """Which rows the latest refresh moved, and how far."""
+    ADAPTERS: Final = "adapters"
+    """Folder of the language model's trained adapters, in peft's format; those of the users below it where they differ."""
+    USERS_ADAPTERS: Final = "users"
+    TABLES: Final = "language"
+    """Folder of the vectors that adapters in training have made; gone when the run is finished."""
 
 
 class Tensors:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,10 @@ class Adapters:
             lora_alpha=settings.alpha,  # type: ignore[arg-type]
             lora_dropout=settings.dropout,
             target_modules=target_modules(model, settings.targets),
-            base_model_name_or_path=name,
-            revision=revision,
         )
-        with torch.random.fork_rng(devices=[]), quiet():
+        with torch.random.fork_rng(devices=[]), quiet(), warnings.catch_warnings():
+            # One of peft's calls is deprecated in transformers.
+            warnings.simplefilter("ignore", FutureWarning)
             torch.manual_seed(seed)
             peft_model = get_peft_model(model, lora)  # type: ignore[arg-type]
         lora.base_model_name_or_path, lora.revision = name, revision  # peft puts a path of this machine
@@ -83,7 +84,8 @@ class Adapters:
         from peft import PeftModel
 
         try:
-            with quiet():
+            with quiet(), warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)
                 return cls(PeftModel.from_pretrained(model, str(folder)).eval())  # type: ignore[arg-type]
         except Exception as error:
             reason = str(error).strip().splitlines() or [""]

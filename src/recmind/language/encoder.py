@@ -268,9 +268,7 @@ class TextEncoder:
     def adapt(self, settings: AdapterConfig, *, seed: int) -> Adapters:
         """Give the model fresh adapters to be trained; from now on they belong to every vector."""
         source = self.source
-        self._adapters = Adapters.attach(
-            self._model, settings, name=source.name, revision=source.revision, seed=seed
-        )
+        self._adapters = Adapters.attach(self._model, settings, name=source.name, revision=source.revision, seed=seed)
         return self._adapters
 
     def _adapters_sha256(self) -> str | None:

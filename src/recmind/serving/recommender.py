@@ -44,13 +44,22 @@ class Recommender:
         The interactions that the run knows.
     scorer:
         ⟨h_u, h_i⟩.
+    adapters:
+        Folder of the adapters that read the items' texts; ``None`` where the
+        frozen language model did.
     """
 
     def __init__(
-        self, config: Config, users: pl.DataFrame, items: pl.DataFrame, split: Split, tensors: dict[str, Tensor]
+        self,
+        config: Config,
+        users: pl.DataFrame,
+        items: pl.DataFrame,
+        split: Split,
+        tensors: dict[str, Tensor],
+        adapters: Path | None = None,
     ) -> None:
         self.config, self.users, self.items, self.split = config, users, items, split
-        self._tensors = tensors
+        self._tensors, self.adapters = tensors, adapters
         self.scorer = VectorScorer(tensors[Tensors.USERS], tensors[Tensors.ITEMS])
 
     @classmethod
@@ -75,7 +84,8 @@ class Recommender:
                     hint="train again with --overwrite",
                 )
         split = folder.read_split(users.height, items.height, config.split.kind)
-        return cls(config, users, items, split, tensors)
+        adapters = folder / Files.ADAPTERS
+        return cls(config, users, items, split, tensors, adapters if adapters.is_dir() else None)
 
     def recommend(
         self,
@@ -189,7 +199,9 @@ class Recommender:
         checked = Dataset.from_frames(known, frame).items
         new = checked.join(self.items, on=Columns.ITEM, how="anti")
         if new.height:
-            vectors, has_text = encode_items(new, self.config.text, self.config.language, show_progress=show_progress)
+            vectors, has_text = encode_items(
+                new, self.config.text, self.config.language, adapters=self.adapters, show_progress=show_progress
+            )
             with torch.no_grad():
                 h = self._model().new_items(torch.from_numpy(vectors), torch.from_numpy(has_text))
             # Columns of another type than the run's (a CSV file holds no lists) have been read and are not kept.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,11 +13,14 @@ from torch import Tensor
 from recmind.config import Config
 from recmind.model.alignment import ViewQueue, symmetric_info_nce
 from recmind.model.graph import NodeSubset
+from recmind.model.language_view import TextInputs
 from recmind.model.propagation import gather_rows
 from recmind.model.recmind import RecMind
 from recmind.model.views import GraphModel, Views
 from recmind.training.losses import bpr, l2, sampled_softmax
 from recmind.training.sampling import InteractionSampler
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ class Objective:
         if isinstance(model, RecMind) and align.queue_size:
             place = {"device": model.free.device, "dtype": model.free.dtype}
             self.queues = {side: ViewQueue(align.queue_size, config.model.dim, **place) for side in ("users", "items")}
-            self.momentum = _frozen_copy(model.language)
+            self.momentum = frozen_copy(model.language)
 
     def joint(self, users: Tensor, items: Tensor, generator: torch.Generator) -> Loss:
         """Loss of the joint phase for a batch of interactions, int64 ``(b,)`` each."""
@@ -116,6 +120,15 @@ class Objective:
             m = self.config.alignment.queue_momentum
             for key, query in zip(self.momentum.parameters(), self.model.language.parameters(), strict=True):
                 key.lerp_(query, 1 - m)
+
+    def replace_texts(self, texts: TextInputs) -> None:
+        """Let the model and its momentum copy read other text vectors of the same nodes."""
+        assert isinstance(self.model, RecMind)
+        self._keys = None
+        self.model.language.replace_texts(texts)
+        if self.momentum is not None:
+            for name in ("texts", "inputs", "context"):
+                setattr(self.momentum, name, getattr(self.model.language, name))
 
     def state(self) -> dict[str, Tensor]:
         """Queue and momentum tensors by name, to save or to restore in place."""
@@ -199,7 +212,7 @@ def _distinct(codes: Tensor, limit: int, generator: torch.Generator) -> Tensor:
     return nodes[torch.randperm(len(nodes), generator=generator)[:limit].to(nodes.device)]
 
 
-def _frozen_copy(module: torch.nn.Module) -> torch.nn.Module:
+def frozen_copy(module: Module) -> Module:
     """A copy with parameters of its own; the constants (texts, graph) are shared."""
     shared = {id(value): value for value in vars(module).values() if not isinstance(value, dict)}
     clone = copy.deepcopy(module, memo=shared)

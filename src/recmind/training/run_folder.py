@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import shutil
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -48,7 +49,9 @@ _OWN = (
     Files.MOVED,
     *(Files.PER_USER.format(split=part) for part in ("valid", "test")),
 )
+_FOLDERS = (Files.ADAPTERS, Files.TABLES)
 _LOCK = ".lock"
+_OF_ADAPTERS = ("language.adapters.", "language.max_minutes")
 # Settings that say where and how fast, not what is computed.
 _IRRELEVANT = (
     "training.checkpoint_seconds",
@@ -261,6 +264,8 @@ class RunFolder:
         # leaves a folder that is known as a run in which nothing has been trained.
         for name in (name for name in _OWN if name != Files.STATE):
             (self / name).unlink(missing_ok=True)
+        for name in _FOLDERS:
+            shutil.rmtree(self / name, ignore_errors=True)
 
     def _differences(self, config: Config, dataset: Dataset, state: Mapping[str, Any]) -> list[str]:
         mine, theirs = _flat(config), _flat(self.config())
@@ -282,6 +287,9 @@ def _is_residue(name: str) -> bool:
 def run_fingerprint(config: Config, dataset_hash: str) -> str:
     """Digest of all settings and data that the result depends on."""
     relevant = {key: value for key, value in _flat(config).items() if key not in _IRRELEVANT}
+    if not config.language.adapters.rank:
+        # Without adapters nothing is trained that these settings say something about.
+        relevant = {key: value for key, value in relevant.items() if not key.startswith(_OF_ADAPTERS)}
     if config.text.profiles.writer == "chat":
         # What the file asks counts, not what it is called: a run must not go on with answers to another question.
         relevant["text.profiles.prompt"] = load_prompt(config.text.profiles.prompt).version

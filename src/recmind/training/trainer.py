@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -28,6 +28,9 @@ from recmind.training.checkpoint import (
 )
 from recmind.training.objective import Loss, Objective
 from recmind.training.sampling import InteractionSampler, epoch_generator
+
+if TYPE_CHECKING:
+    from recmind.training.language_phase import LanguagePhase
 
 _MIN_STEPS = 5
 """Batches in an epoch at least."""
@@ -62,6 +65,8 @@ class Trainer:
         File for checkpoints, or ``None``.
     fingerprint:
         What the run depends on; a checkpoint of another one is refused.
+    language:
+        Trains the language model's adapters; ``None`` where text vectors are constants.
     """
 
     def __init__(
@@ -73,10 +78,12 @@ class Trainer:
         validate: Validate | None,
         checkpoint: Path | None = None,
         fingerprint: str = "",
+        language: LanguagePhase | None = None,
         show_progress: bool = True,
     ) -> None:
         self.model, self.split, self.config, self.validate = model, split, config, validate
         self.checkpoint, self.fingerprint, self.show_progress = checkpoint, fingerprint, show_progress
+        self.language = language
         settings = config.training
         exponent = settings.popularity_exponent if settings.negatives == "popularity" else 0.0
         self.sampler = InteractionSampler(split, exponent=exponent, cold=settings.cold_negatives, graph=model.graph)
@@ -105,6 +112,8 @@ class Trainer:
             self._joint()
         if self.best:
             self.model.load_state_dict(self.best)
+            if self.language is not None:
+                self.language.restore_best(self.objective.replace_texts)
         state = self.state
         return Fitted(state.best_epoch or state.epoch, state.best_value, state.seconds, state.history)
 
@@ -129,7 +138,7 @@ class Trainer:
         settings = self.config.training
         with bars.task(f"Training {self.config.model.name}", settings.max_epochs, show=self.show_progress) as advance:
             advance(self.state.epoch)
-            while self.state.epoch < settings.max_epochs and not self.state.stopped:
+            while self._goes_on():
                 row = self._epoch("joint", self._interaction_batches, self.objective.joint)
                 last = self.state.epoch == settings.max_epochs
                 if self.validate is not None and (self.state.epoch % settings.eval_every == 0 or last):
@@ -137,6 +146,13 @@ class Trainer:
                 best = f"  best {settings.metric} {self.state.best_value:.4f}" if self.best else ""
                 advance(note=f"loss {row['loss']:.4f}{best}")
                 self._save_if_due()
+
+    def _goes_on(self) -> bool:
+        """Whether there is another epoch; where it is due, the language model's adapters are trained before it."""
+        if self.language is not None and self.language.due(self.state):
+            self.language.run(self.state, self.objective.replace_texts, self._save_if_due)
+            self._save_if_due()
+        return self.state.epoch < self.config.training.max_epochs and not self.state.stopped
 
     def _epoch(
         self,
@@ -188,6 +204,8 @@ class Trainer:
         if value > self.state.best_value:
             self.state.best_value, self.state.best_epoch, self.state.misses = value, self.state.epoch, 0
             self.best = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+            if self.language is not None:
+                self.language.remember()
         else:
             self.state.misses += 1
             self.state.stopped = self.state.misses >= self.config.training.patience
@@ -212,6 +230,7 @@ class Trainer:
             **{f"best.{name}": tensor for name, tensor in self.best.items()},
             **{f"objective.{name}": tensor for name, tensor in self.objective.state().items()},
             **optimizer_tensors(self.optimizer),
+            **{f"language.{k}": v for k, v in (self.language.tensors() if self.language else {}).items()},
         }
 
     def _save_if_due(self) -> None:
@@ -231,3 +250,5 @@ class Trainer:
         saved = below("objective.")
         for name, tensor in self.objective.state().items():
             tensor.copy_(saved[name])
+        if self.language is not None:
+            self.language.restore(below("language."), self.objective.replace_texts)
