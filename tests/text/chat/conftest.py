@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import socket
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -34,10 +35,15 @@ def said(request: dict[str, Any]) -> str:
 
 
 class Exchange:
-    """One request on the server's side, and the ways to answer it, good and bad."""
+    """One request on the server's side, and the ways to answer it, good and bad.
 
-    def __init__(self, handler: BaseHTTPRequestHandler, request: dict[str, Any], closing: threading.Event) -> None:
-        self.handler, self.request, self.closing = handler, request, closing
+    ``number`` is its place in the order of arrival, from 0.
+    """
+
+    def __init__(
+        self, handler: BaseHTTPRequestHandler, request: dict[str, Any], number: int, closing: threading.Event
+    ) -> None:
+        self.handler, self.request, self.number, self.closing = handler, request, number, closing
 
     def send(self, body: bytes | str, status: int = 200, **headers: str) -> None:
         content = body.encode() if isinstance(body, str) else body
@@ -94,6 +100,15 @@ class Exchange:
             self.handler.wfile.flush()
 
 
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that was killed is no error of the server."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class ChatServer:
     """An OpenAI-compatible endpoint on this machine.
 
@@ -108,8 +123,7 @@ class ChatServer:
         self.at_once = self.most_at_once = 0
         self._seen: Counter[str] = Counter()
         self._lock, self._closing = threading.Lock(), threading.Event()
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._http.daemon_threads = True
+        self._http = _Http(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
@@ -147,6 +161,7 @@ class ChatServer:
                     prompt = json.dumps(request["messages"])
                     nth = server._seen[prompt]
                     server._seen[prompt] += 1
+                    number = len(server.requests)
                     server.requests.append(request)
                     server.keys.append(self.headers["Authorization"])
                     server.paths.append(self.path)
@@ -154,7 +169,7 @@ class ChatServer:
                     server.most_at_once = max(server.most_at_once, server.at_once)
                 # A client that gave up is no error of the server.
                 with contextlib.suppress(BrokenPipeError, ConnectionError, OSError):
-                    server.behave(Exchange(self, request, server._closing), request, nth)
+                    server.behave(Exchange(self, request, number, server._closing), request, nth)
                 with server._lock:
                     server.at_once -= 1
 
