@@ -453,3 +453,39 @@ class TestPython:
     def test_a_model_that_is_not_trained(self):
         with pytest.raises(RunError, match="not trained yet"):
             recmind.RecMind().refresh(CHANGED)
+
+
+class TestAdapters:
+    @pytest.fixture(scope="class")
+    def adapted(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        adapters = {"rank": 2, "steps": 2, "joint_steps": 2, "batch_size": 4, "graph_epochs": 0, "learning_rate": 0.02}
+        settings = {f"language.adapters.{key}": value for key, value in adapters.items()}
+        settings |= {"text.user_view": "titles", "training.max_epochs": 1}
+        folder = tmp_path_factory.mktemp("adapted") / "run"
+        config = load_config("default", overrides={**FAST, **settings})
+        train_run(Dataset.from_frames(*shop()), config, folder, show_progress=False)
+        return folder
+
+    def test_fresh_texts_are_read_with_the_adapters_of_the_run(self, adapted: Path, tmp_path: Path):
+        run = Path(shutil.copytree(adapted, tmp_path / "run"))
+        recommender = Recommender.load(run)
+        frozen = language_features(
+            dataset := Dataset.from_frames(*shop()),
+            split_dataset(dataset, recommender.config.split),
+            recommender.config.text,
+            recommender.config.language,
+        )
+        texts = recommender.texts
+        assert not np.allclose(frozen.items, texts.items.numpy(), atol=1e-3)  # the adapters do something
+        twin = pl.DataFrame({"item_id": ["twin", "03"], "title": [TITLES[8], "plush elephant toy"]})
+        result = refresh(run, twin)
+        after = Recommender.load(run)
+        np.testing.assert_allclose(after.tensors["added.items"][0], texts.items[8], atol=1e-4)
+        assert ids(result.moved, "user", "text") == buyers(run, 3)
+        assert result.summary["users"]["texts_not_in_the_run"] == 0
+
+    def test_adapters_that_are_gone(self, adapted: Path, tmp_path: Path):
+        run = Path(shutil.copytree(adapted, tmp_path / "run"))
+        shutil.rmtree(run / "adapters")
+        with pytest.raises(RunError, match="the adapters that read the run's texts are missing"):
+            refresh(run, CHANGED)

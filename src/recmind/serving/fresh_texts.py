@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from recmind.errors import RunError
 from recmind.language.encoder import TextEncoder
 from recmind.language.features import encoder_manifest, load_encoder, mean_of_items
 from recmind.language.store import EmbeddingStore
-from recmind.schema import Columns, Tensors
+from recmind.schema import Columns, Files, Tensors
 from recmind.serving.changes import Changed
 from recmind.serving.recommender import Recommender
 from recmind.text.profiles import item_texts, user_texts
@@ -75,17 +76,22 @@ def item_vectors(recommender: Recommender) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Reader:
-    """The run's language model, from its cache where it can be.
+    """The run's language model as it reads one side, from its cache where it can be.
 
     Raises
     ------
     RunError
-        If the model is another one than that of the run.
+        If the model or its adapters are other ones than those of the run.
     """
 
-    def __init__(self, recommender: Recommender, recorded: Mapping[str, Any], *, show_progress: bool) -> None:
+    def __init__(
+        self, recommender: Recommender, recorded: Mapping[str, Any], side: str = "items", *, show_progress: bool
+    ) -> None:
+        key = "adapters_sha256" if side == "items" else f"{side}_adapters_sha256"
+        recorded = {**recorded, "adapters_sha256": recorded.get(key, recorded.get("adapters_sha256"))}
+        adapters = _adapters(recommender.adapters, recorded["adapters_sha256"])
         self.encoder: TextEncoder
-        self.encoder, self.text = load_encoder(recommender.config.text, recommender.config.language)
+        self.encoder, self.text = load_encoder(recommender.config.text, recommender.config.language, adapters)
         now = encoder_manifest(self.encoder, self.text)
         other = {key: now.get(key) for key in _MUST_AGREE if now.get(key) != recorded.get(key)}
         if other:
@@ -111,6 +117,19 @@ class Reader:
         found = np.zeros((len(texts), self.encoder.dim), dtype=np.float32)
         found[known] = self._store.vectors([t for t in texts if t is not None], show_progress=self._show_progress)
         return found, known
+
+
+def _adapters(folder: Path | None, expected: str | None) -> Path | None:
+    """The folder of the adapters with this hash: users may have others than items."""
+    from recmind.language.adapters import SETTINGS, stored_sha256
+
+    if expected is None:
+        return None
+    found = [] if folder is None else [folder, folder / Files.USERS_ADAPTERS]
+    for path in found:
+        if (path / SETTINGS).is_file() and stored_sha256(path) == expected:
+            return path
+    raise RunError("the adapters that read the run's texts are missing", where=folder, accepted=f"sha256 {expected}")
 
 
 def fresh_items(recommender: Recommender, changed: Changed | None, reader: Reader) -> Spoken:

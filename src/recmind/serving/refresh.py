@@ -139,7 +139,8 @@ def _refreshed(
     unread = 0
     spoken_users = None
     if recommender.texts.users is not None:
-        spoken_users, unread = fresh_users(recommender, spoken_items, table, people, reader)
+        of_users = Reader(recommender, recorded, "users", show_progress=show_progress)
+        spoken_users, unread = fresh_users(recommender, spoken_items, table, people, of_users)
     summary: dict[str, Any] = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "items": _counts(goods, spoken_items),
