@@ -65,8 +65,12 @@ class ModelConfig(Settings):
     """Width of the projection MLP's hidden layer."""
     text_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Dropout on the text embeddings before the projection."""
+    missing_text: Literal["fallback", "free"] = "fallback"
+    """What stands for the text of a node that has none: `fallback`, a guess by a small MLP from its neighbours'
+    texts and its degree, or `free`, the node's own free vector, which leans on the graph alone. The model `text`
+    has no free vectors and always falls back."""
     fallback_mask: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
-    """Share of known texts hidden in each step to train the fallback MLP for nodes without text."""
+    """Share of known texts hidden in each step to train the fallback MLP; unused with `missing_text` = `free`."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the products in the projection. `auto`: bfloat16 where the hardware has
     matrix units for it (AMX, CUDA), else float32. Sums and parameters are always float32."""

@@ -1,4 +1,4 @@
-"""The language view z^L of every node: projection of known texts, a trained fallback for the others."""
+"""The language view z^L of every node: projection of known texts, a guess or a free vector for the others."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 from recmind import kernels
 from recmind.config import ModelConfig
 from recmind.model.graph import BipartiteGraph
-from recmind.model.propagation import with_means_of_items
+from recmind.model.propagation import gather_rows, with_means_of_items
 
 
 @dataclass(frozen=True)
@@ -90,19 +90,37 @@ def neighbour_context(texts: TextInputs, graph: BipartiteGraph) -> Tensor:
 
 
 class LanguageView(nn.Module):
-    """z^L_v = W_proj z̃^L_v where v has a text, else MLP(context_v ‖ d̃_v).
+    """z^L_v = W_proj z̃^L_v where v has a text; where it has none, as ``model.missing_text`` says.
 
-    The fallback is trained on known nodes: in every training step a share
-    ``fallback_mask`` of them is treated as if their text were missing.
+    ============  =============================================================
+    ``fallback``  MLP(context_v ‖ d̃_v). It is trained on known nodes: in every
+                  training step a share ``fallback_mask`` of them is treated as
+                  if their text were missing.
+    ``free``      The node's own free vector, a row of the table that E^(0) is
+                  made of. No text is hidden. A node without an edge either,
+                  of which nothing is known, has 0.
+    ============  =============================================================
+
+    Parameters
+    ----------
+    free:
+        The model's table of free vectors, ``(n_nodes, d)``; it stays the
+        model's parameter and is only read here. A model without one falls back.
     """
 
-    def __init__(self, texts: TextInputs, graph: BipartiteGraph, config: ModelConfig) -> None:
+    def __init__(
+        self, texts: TextInputs, graph: BipartiteGraph, config: ModelConfig, free: nn.Parameter | None = None
+    ) -> None:
         super().__init__()
         self.graph, self.config = graph, config
         self.low_precision = uses_bfloat16(config.precision, texts.items.device)
         d_lm = texts.items.shape[1]
         self.projection = _projection(d_lm, config)
-        self.fallback = nn.Sequential(nn.Linear(d_lm + 1, config.dim), nn.GELU(), nn.Linear(config.dim, config.dim))
+        # In a tuple, so that the table is not registered here too: one parameter, one name, one step of the optimiser.
+        self._free = (free,) if free is not None and config.missing_text == "free" else None
+        self.fallback = None
+        if self._free is None:
+            self.fallback = nn.Sequential(nn.Linear(d_lm + 1, config.dim), nn.GELU(), nn.Linear(config.dim, config.dim))
         self.replace_texts(texts)
         self.alone = torch.nonzero(graph.degrees[: graph.n_users] == 0).squeeze(1)  # users without an item
 
@@ -111,41 +129,58 @@ class LanguageView(nn.Module):
         self.texts = texts
         # What the projection reads in training, in its precision once and for all.
         self.inputs = texts.to(texts.items.device, torch.bfloat16) if self.low_precision else texts
-        log_degree = self.graph.normalised_log_degree()[:, None]
-        self.context = torch.cat([neighbour_context(texts, self.graph), log_degree], dim=1)
+        self.context = None
+        if self.fallback is not None:
+            log_degree = self.graph.normalised_log_degree()[:, None]
+            self.context = torch.cat([neighbour_context(texts, self.graph), log_degree], dim=1)
 
     def forward(self, generator: torch.Generator | None = None) -> Tensor:
         """z^L of all nodes, ``(n_nodes, d)``; with a generator as in training, without as in use."""
         n_users = self.graph.n_users
         texts = self.inputs
-        items = self._side(texts.items, texts.items_known, self.context[n_users:], generator)
+        items = self._side(texts.items, texts.items_known, n_users, generator)
         if texts.users is not None and texts.users_known is not None:
-            return torch.cat([self._side(texts.users, texts.users_known, self.context[:n_users], generator), items])
+            return torch.cat([self._side(texts.users, texts.users_known, 0, generator), items])
         nodes = with_means_of_items(items, self.graph)
         if len(self.alone):
-            nodes = nodes.index_copy(0, self.alone, self.fallback(self.context[self.alone]))
+            nodes = nodes.index_copy(0, self.alone, self._unread(self.alone))
         return nodes
 
     def _project(self, vectors: Tensor) -> Tensor:
         """The projection, in bfloat16 with float32 sums where ``model.precision`` says so, ``(n, d)`` float32."""
         with torch.autocast(vectors.device.type, torch.bfloat16, enabled=self.low_precision):
-            return self.projection(vectors).to(self.context.dtype)
+            return self.projection(vectors).to(self.texts.items.dtype)
 
     def project(self, vectors: Tensor, known: Tensor) -> Tensor:
         """z^L of nodes without an edge from their text vectors ``(n, d_lm)``, ``(n, d)``."""
-        nothing = vectors.new_zeros(len(vectors), self.context.shape[1])
-        return torch.where(known[:, None], self._project(vectors), self.fallback(nothing))
+        projected = self._project(vectors)
+        if self.fallback is None:
+            return projected * known[:, None]
+        return torch.where(
+            known[:, None], projected, self.fallback(vectors.new_zeros(len(vectors), vectors.shape[1] + 1))
+        )
 
-    def _side(self, vectors: Tensor, known: Tensor, context: Tensor, generator: torch.Generator | None) -> Tensor:
+    def _side(self, vectors: Tensor, known: Tensor, first: int, generator: torch.Generator | None) -> Tensor:
+        """z^L of the users (``first`` is 0) or of the items (``first`` is n_users)."""
         hidden = ~known
         if generator is not None:
             vectors = _dropout(vectors, self.config.text_dropout, generator)
-            hidden = hidden | (_uniform(len(known), generator, vectors) < self.config.fallback_mask)
+            if self.fallback is not None:
+                hidden = hidden | (_uniform(len(known), generator, vectors) < self.config.fallback_mask)
         projected = self._project(vectors)
         rows = torch.nonzero(hidden).squeeze(1)
         if not len(rows):
             return projected
-        return projected.index_copy(0, rows, self.fallback(context[rows]))
+        return projected.index_copy(0, rows, self._unread(rows + first))
+
+    def _unread(self, nodes: Tensor) -> Tensor:
+        """z^L of nodes ``(n,)`` whose text is missing or hidden, ``(n, d)``."""
+        if self.fallback is not None:
+            assert self.context is not None
+            return self.fallback(self.context[nodes])
+        assert self._free is not None
+        connected = self.graph.degrees[nodes] > 0
+        return gather_rows(self._free[0], nodes) * connected[:, None]
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:

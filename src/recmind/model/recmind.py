@@ -21,14 +21,15 @@ class RecMind(GraphModel):
     ====================  =====================================================
     graph view            z^G = mean over l of E^(l), E^(l+1) = Â Ê^(l)
     gate                  Ê^(l) = γ^(l) E^(l) + (1-γ^(l)) z^L
-    language view         z^L = W_proj z̃^L, a trained fallback without text
+    language view         z^L = W_proj z̃^L; without text a trained guess or the free vector
     final                 h = α z^G + (1-α) z^L
     score                 ⟨h_u, h_i⟩, or their cosine; + w d̃_i if so set
     ====================  =====================================================
 
     Switches of the configuration turn each part back to the paper or off:
-    ``model.initial`` (E^(0) free, or free plus z^L), ``model.gate.kind``,
-    ``model.score``, ``model.popularity``, ``model.projection``, ``model.alpha``.
+    ``model.initial`` (E^(0) free, or free plus z^L), ``model.missing_text``,
+    ``model.gate.kind``, ``model.score``, ``model.popularity``,
+    ``model.projection``, ``model.alpha``.
     """
 
     def __init__(self, graph: BipartiteGraph, texts: TextInputs, config: ModelConfig) -> None:
@@ -43,7 +44,7 @@ class RecMind(GraphModel):
         lonely = torch.nonzero(graph.degrees == 0).squeeze(1)
         if config.initial == "free+text" and len(lonely):
             self.free.register_post_accumulate_grad_hook(partial(_without_gradient, nodes=lonely))
-        self.language = LanguageView(texts, graph, config)
+        self.language = LanguageView(texts, graph, config, self.free)
         gated = config.gate.kind == "node-layer" and config.layers > 0
         self.gate = Gate(config.layers, config.dim, config.gate.init_bias) if gated else None
         self.log_degree = graph.normalised_log_degree()
