@@ -455,17 +455,19 @@ class TestPython:
             recmind.RecMind().refresh(CHANGED)
 
 
-class TestAdapters:
-    @pytest.fixture(scope="class")
-    def adapted(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        adapters = {"rank": 2, "steps": 2, "joint_steps": 2, "batch_size": 4, "graph_epochs": 0, "learning_rate": 0.02}
-        settings = {f"language.adapters.{key}": value for key, value in adapters.items()}
-        settings |= {"text.user_view": "titles", "training.max_epochs": 1}
-        folder = tmp_path_factory.mktemp("adapted") / "run"
-        config = load_config("default", overrides={**FAST, **settings})
-        train_run(Dataset.from_frames(*shop()), config, folder, show_progress=False)
-        return folder
+@pytest.fixture(scope="module")
+def adapted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose adapters were trained for two steps."""
+    adapters = {"rank": 2, "steps": 2, "joint_steps": 2, "batch_size": 4, "graph_epochs": 0, "learning_rate": 0.02}
+    settings = {f"language.adapters.{key}": value for key, value in adapters.items()}
+    settings |= {"text.user_view": "titles", "training.max_epochs": 1}
+    folder = tmp_path_factory.mktemp("adapted") / "run"
+    config = load_config("default", overrides={**FAST, **settings})
+    train_run(Dataset.from_frames(*shop()), config, folder, show_progress=False)
+    return folder
 
+
+class TestAdapters:
     def test_fresh_texts_are_read_with_the_adapters_of_the_run(self, adapted: Path, tmp_path: Path):
         run = Path(shutil.copytree(adapted, tmp_path / "run"))
         recommender = Recommender.load(run)
