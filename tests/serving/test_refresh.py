@@ -37,6 +37,7 @@ TITLES = [
 FAST = {
     "model.dim": 6,
     "model.precision": "float32",
+    "model.missing_text": "fallback",
     "language.dtype": "float32",
     "training.max_epochs": 2,
     "training.n_negatives": 4,
@@ -182,6 +183,14 @@ def test_the_report_says_how_far(copy):
     others = record[0]["others"]
     assert others["rows"] == USERS + ITEMS - result.moved.height
     assert 0.9 < others["least_cosine_if_moved"] <= others["mean_cosine_if_moved"] < 1
+
+
+def test_without_guesses_only_texts_and_means_of_items_move(tmp_path: Path):
+    config = load_config("default", overrides={**FAST, "model.missing_text": "free"})
+    train_run(Dataset.from_frames(*shop()), config, tmp_path / "run", show_progress=False)
+    result = refresh(tmp_path / "run", CHANGED)
+    assert ids(result.moved, "item") == {"03"}
+    assert ids(result.moved, "user") == buyers(tmp_path / "run", 3)
 
 
 def test_a_missing_text_that_is_guessed_from_changed_ones_moves_too(copy):
