@@ -209,3 +209,93 @@ class TestPrecision:
         assert uses_bfloat16("bfloat16", torch.device("cpu"))
         assert not uses_bfloat16("float32", torch.device("cpu"))
         assert not uses_bfloat16("float32", torch.device("cuda"))
+
+
+class TestFreeVectors:
+    """``missing_text = "free"``: the node's own free vector stands for a text that is not there."""
+
+    DEGREES = (3, 2, 1, 0, 2, 1, 2, 2, 2, 1, 1, 0, 1)
+    """Of the users 0-5 and the items 0-6 of the example."""
+
+    @staticmethod
+    def free_of(example) -> torch.nn.Parameter:
+        generator = torch.Generator().manual_seed(11)
+        return torch.nn.Parameter(torch.randn(example.graph.n_nodes, 3, generator=generator, dtype=torch.float64))
+
+    def free_view(self, example, texts: TextInputs, **settings) -> LanguageView:
+        torch.manual_seed(3)
+        config = ModelConfig(dim=3, precision="float32", missing_text="free", **settings)
+        return LanguageView(texts, example.double(), config, self.free_of(example)).double()
+
+    def test_stand_for_missing_texts_and_enter_the_means_of_users(self, example):
+        texts, free = texts_of(), self.free_of(example).detach().numpy()
+        view = self.free_view(example, texts)
+        items = texts.items.numpy() @ view.projection.weight.detach().numpy().T
+        items[2] = free[6 + 2]
+        out = view().detach().numpy()
+        np.testing.assert_allclose(out[6:], items, rtol=1e-9)
+        for user, own in {0: [0, 1, 2], 1: [1, 3], 2: [0], 4: [2, 4], 5: [6]}.items():
+            np.testing.assert_allclose(out[user], items[own].mean(0), rtol=1e-6, atol=1e-7)
+        assert out[3].tolist() == [0, 0, 0]  # neither items nor a text
+
+    def test_stand_for_missing_texts_of_users_too(self, example):
+        texts, free = texts_of(users=True), self.free_of(example).detach().numpy()
+        view = self.free_view(example, texts)
+        out, weight = view().detach().numpy(), view.projection.weight.detach().numpy()
+        for user, known in enumerate(KNOWN_USERS):
+            missing = free[user] if self.DEGREES[user] else np.zeros(3)
+            np.testing.assert_allclose(out[user], weight @ texts.users[user].numpy() if known else missing, rtol=1e-9)
+
+    def test_without_any_text_every_view_is_a_free_vector(self, example):
+        free = self.free_of(example).detach().numpy()
+        out = self.free_view(example, texts_of(known=[False] * 7))().detach().numpy()
+        expected = free[6:] * (np.array(self.DEGREES[6:]) > 0)[:, None]
+        assert np.array_equal(out[6:], expected)
+        np.testing.assert_allclose(out[0], expected[:3].mean(0), rtol=1e-6, atol=1e-7)
+
+    def test_with_all_texts_nothing_of_them_is_read_and_the_view_is_the_projection(self, make):
+        example = make([(0, 0), (0, 1), (1, 1), (1, 2)], 2, 3)
+        texts = texts_of(known=[True] * 3)
+        view, other = self.free_view(example, texts), view_of(example, texts)
+        # The same bits as with a fallback that nothing is hidden from.
+        assert torch.equal(view(torch.Generator().manual_seed(0)), other(torch.Generator().manual_seed(0)))
+        view().sum().backward()
+        assert view._free is not None and view._free[0].grad is None
+
+    def test_no_known_text_is_hidden_in_training(self, example):
+        view = self.free_view(example, texts_of(), fallback_mask=0.9)
+        assert torch.equal(view(torch.Generator().manual_seed(0)), view())
+
+    def test_gradient_reaches_exactly_the_rows_of_connected_nodes_without_text(self, example):
+        view = self.free_view(example, texts_of(known=[True, True, False, True, True, False, True]))
+        view(torch.Generator().manual_seed(0)).square().sum().backward()
+        assert view._free is not None
+        grad = view._free[0].grad
+        # Items 2 and 5 have no text, and item 5 no edge; d/dz of z² summed, and of the means of users 0 and 4.
+        assert torch.nonzero(grad.abs().sum(1)).flatten().tolist() == [6 + 2]
+        out = view().detach()
+        torch.testing.assert_close(grad[6 + 2], 2 * out[6 + 2] + 2 * out[0] / 3 + 2 * out[4] / 2)
+
+    def test_have_no_parameters_in_the_view(self, example):
+        view = self.free_view(example, texts_of())
+        assert [name for name, _ in view.named_parameters()] == ["projection.weight"]
+        assert list(view.state_dict()) == ["projection.weight"]
+
+    def test_a_new_item_without_text_has_nothing(self, example):
+        view = self.free_view(example, texts_of())
+        vectors = view.texts.items[:2]
+        out = view.project(vectors, torch.tensor([True, False]))
+        assert torch.equal(out[0], view.projection(vectors)[0])
+        assert out[1].tolist() == [0, 0, 0]
+
+    def test_a_text_that_comes_later_takes_their_place(self, example):
+        view = self.free_view(example, texts_of())
+        later = texts_of(known=[True] * 7)
+        view.replace_texts(later)
+        assert torch.equal(view()[6:], view.projection(later.items))
+
+    def test_a_model_without_free_vectors_falls_back(self, example):
+        config = ModelConfig(dim=3, precision="float32", missing_text="free")
+        view = LanguageView(texts_of(), example.double(), config).double()
+        expected = mlp(view.fallback, view.context[6 + 2].numpy())
+        np.testing.assert_allclose(view()[6 + 2].detach().numpy(), expected, rtol=1e-9)

@@ -230,3 +230,36 @@ def test_the_free_part_of_a_node_without_an_edge_never_moves(make):
     model.final(model()).sum().backward()
     moves = model.free.grad.abs().sum(1).ne(0).tolist()
     assert moves == [True, False, True, False, False]
+
+
+class TestFreeVectorsWithoutText:
+    """``missing_text = "free"`` in the whole model."""
+
+    def test_start_and_language_view_of_a_node_without_text_are_its_free_vector(self, example):
+        model = recmind(example, missing_text="free", initial="free+text", layers=0, alpha=0.5)
+        free, out = model.free.detach().numpy(), all_vectors(model)
+        # Item 2 has no text: E^(0) = free + z^L = 2 free, z^L = free, h their mean.
+        np.testing.assert_allclose(out[6 + 2], 1.5 * free[6 + 2], rtol=1e-12)
+
+    def test_are_still_the_models_after_loading_and_converting(self, example):
+        model, other = (recmind(example, missing_text="free", initial="free+text", seed=seed) for seed in (0, 1))
+        assert "language.fallback.0.weight" not in model.state_dict()
+        other.load_state_dict(model.state_dict())
+        assert np.array_equal(all_vectors(other), all_vectors(model))
+        assert sum(parameter is model.free for parameter in model.parameters()) == 1
+
+    @pytest.mark.parametrize("initial", ["free", "free+text"])
+    @pytest.mark.parametrize("score", ["dot", "cosine"])
+    def test_without_any_text_all_is_finite_and_nothing_moves_the_unconnected(self, example, initial: str, score: str):
+        model = recmind(
+            example, texts_of(7, unknown=tuple(range(7))), missing_text="free", initial=initial, score=score
+        )
+        views = model(torch.Generator().manual_seed(0))
+        h = model.final(views)
+        (h[:6] @ h[6:].T).square().sum().backward()
+        assert bool(h.isfinite().all())
+        assert all(bool(p.grad.isfinite().all()) for p in model.parameters() if p.grad is not None)
+        # Nothing reads a text, so nothing is learnt about reading one.
+        assert not float(model.language.projection.weight.grad.abs().sum())
+        if initial == "free+text":
+            assert not float(model.free.grad[[3, 6 + 5]].abs().sum())
