@@ -97,7 +97,10 @@ def check_attention(name: str, settings: Any, device: torch.device) -> None:
     from transformers import AutoModel
     from transformers.utils.import_utils import is_flash_attn_2_available
 
-    kind: Any = AutoModel._model_mapping[type(settings)]  # type: ignore[index]
+    kinds: Any = AutoModel._model_mapping
+    if type(settings) not in kinds:
+        return  # loading says that there is no such model
+    kind = kinds[type(settings)]
     kind = kind[0] if isinstance(kind, tuple) else kind
     known = {"eager": True, "sdpa": kind._supports_sdpa, "flash_attention_2": kind._supports_flash_attn}
     here = device.type == "cuda" and is_flash_attn_2_available()
