@@ -139,27 +139,48 @@ def packed_attention(
     ``(1, tokens, heads, d_head)``, and no weights.
     """
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (tokens, heads, d_head)
+    if query.requires_grad:
+        return _with_gradient(query, key, value, runs, scaling)[None], None
     result = query.new_empty(*query.shape[:2], value.shape[2])
-    parts: list[Tensor] = []
-
-    def blocks(tensor: Tensor, run: Run) -> Tensor:
-        part = tensor[run.start : run.start + run.n * run.length]
-        return part.view(run.n, run.length, *part.shape[1:]).transpose(1, 2)  # (n, heads, length, d_head)
-
     for run in runs:
-        attended = torch.nn.functional.scaled_dot_product_attention(
-            *(blocks(tensor, run) for tensor in (query, key, value)),
-            attn_mask=run.mask,
-            is_causal=run.causal,
-            scale=scaling,
-            enable_gqa=key.shape[1] != query.shape[1],
-        )
-        if query.requires_grad:
-            parts.append(attended.transpose(1, 2).flatten(0, 1))
-        else:
-            blocks(result, run).copy_(attended)
-    # With a gradient each write into a part would copy the whole on the way back.
-    return (torch.cat(parts) if parts else result)[None], None
+        parts = (tensor[run.start : run.start + run.n * run.length] for tensor in (query, key, value))
+        attended = _attend(*(_blocks(part, run) for part in parts), run, run.mask, scaling)
+        _blocks(result[run.start : run.start + run.n * run.length], run).copy_(attended)
+    return result[None], None
+
+
+def _with_gradient(query: Tensor, key: Tensor, value: Tensor, runs: Sequence[Run], scaling: float | None) -> Tensor:
+    """:func:`packed_attention` for training.
+
+    Parts are split off and put together in one operation each, since on the way
+    back every slice and every write into a part would go over the whole. And
+    in float32: the way back in bfloat16 takes several times as long.
+    """
+    sizes = [run.n * run.length for run in runs]
+    with torch.autocast(query.device.type, enabled=False):
+        parts = [tensor.float().split(sizes) for tensor in (query, key, value)]
+        attended = [
+            _attend(*(_blocks(part, run) for part in own), run, None if run.mask is None else run.mask.float(), scaling)
+            for run, *own in zip(runs, *parts, strict=True)
+        ]
+        return torch.cat([part.transpose(1, 2).flatten(0, 1) for part in attended]).to(query.dtype)
+
+
+def _blocks(part: Tensor, run: Run) -> Tensor:
+    """The tokens of a stretch ``(tokens, heads, d_head)`` as ``(n, heads, length, d_head)``."""
+    return part.view(run.n, run.length, *part.shape[1:]).transpose(1, 2)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, run: Run, mask: Tensor | None, scaling: float | None) -> Tensor:
+    return torch.nn.functional.scaled_dot_product_attention(
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=run.causal,
+        scale=scaling,
+        enable_gqa=key.shape[1] != query.shape[1],
+    )
 
 
 def _runs(start: int, n: int, length: int, causal: bool, dtype: torch.dtype) -> Iterator[Run]:

@@ -168,7 +168,7 @@ class TrainableTexts:
         from transformers.modeling_layers import GradientCheckpointingLayer
 
         model = self.encoder.model
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+        model.activation_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
         return [layer for layer in model.modules() if isinstance(layer, GradientCheckpointingLayer)]
 
 
