@@ -36,7 +36,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "LightGCN tuned": ("lightgcn", {}),
     "text-only": ("text", {}),
     "RecMind default": ("recmind", {}),
-    "RecMind, texts guessed": ("recmind", {"model.missing_text": "fallback"}),
+    "RecMind, one alpha": ("recmind", {"model.alpha_by_text": False}),
+    "RecMind, texts guessed": ("recmind", {"model.alpha_by_text": False, "model.missing_text": "fallback"}),
 }
 """Name in the table: model and changes to the recipe ``default``; those of tuned models come from ``--tuned``."""
 

@@ -263,3 +263,64 @@ class TestFreeVectorsWithoutText:
         assert not float(model.language.projection.weight.grad.abs().sum())
         if initial == "free+text":
             assert not float(model.free.grad[[3, 6 + 5]].abs().sum())
+
+
+class TestAlphaByText:
+    """``alpha_by_text``: α_v = 1 - (1-α) k_v."""
+
+    @staticmethod
+    def expected(model: RecMind, read: list[float]) -> np.ndarray:
+        views = model()
+        graph, language = views.graph.detach().numpy(), views.language.detach().numpy()
+        alphas = np.array([1 - 0.7 * k for k in read])[:, None]
+        return alphas * graph + (1 - alphas) * language
+
+    @pytest.mark.parametrize("missing", ["fallback", "free"])
+    def test_items_by_their_text_users_by_the_share_of_their_items(self, example, missing: str):
+        model = recmind(example, alpha=0.3, alpha_by_text=True, missing_text=missing)
+        # Item 2 has no text: of user 0's three items and of user 4's two it is one. User 3 has none.
+        read = [2 / 3, 1, 1, 0, 1 / 2, 1, 1, 1, 0, 1, 1, 1, 1]
+        np.testing.assert_allclose(all_vectors(model), self.expected(model, read), rtol=1e-6, atol=1e-9)
+
+    def test_users_with_texts_of_their_own_by_these(self, example):
+        model = recmind(example, texts_of(7, 6), alpha=0.3, alpha_by_text=True, missing_text="free")
+        np.testing.assert_allclose(
+            all_vectors(model), self.expected(model, [0, 1, 1, 0, 1, 1, 1, 1, 0, 1, 1, 1, 1]), rtol=1e-6, atol=1e-9
+        )
+
+    @pytest.mark.parametrize("users", [0, 6])
+    def test_with_all_texts_the_same_bits_as_one_alpha(self, example, users: int):
+        texts = texts_of(7, users, unknown=())
+        if users:
+            texts = TextInputs(texts.items, texts.items_known, texts.users, torch.ones(6, dtype=torch.bool))
+        one, by_text = (recmind(example, texts, alpha=0.3, alpha_by_text=on) for on in (False, True))
+        assert np.array_equal(all_vectors(one), all_vectors(by_text))
+
+    def test_without_any_text_h_is_the_graph_view(self, example):
+        model = recmind(example, texts_of(7, unknown=tuple(range(7))), alpha=0.3, alpha_by_text=True)
+        np.testing.assert_allclose(all_vectors(model), model().graph.detach().numpy(), rtol=1e-12)
+
+    def test_rows_of_a_batch_are_rows_of_the_whole(self, example):
+        model = recmind(example, alpha=0.3, alpha_by_text=True, missing_text="free")
+        wanted = NodeSubset.of(13, torch.tensor([8, 0, 12]))
+        part, whole = model.final(model(wanted=wanted)), model.final(model())
+        np.testing.assert_allclose(part.detach(), whole[[0, 8, 12]].detach(), rtol=1e-12, atol=1e-14)
+
+    def test_a_text_that_comes_later_counts(self, example):
+        model = recmind(example, alpha=0.3, alpha_by_text=True, missing_text="free")
+        later = texts_of(7, unknown=(4,)).to("cpu", torch.float64)
+        model.language.replace_texts(later)
+        # Item 4 is one of user 4's two items.
+        read = [1, 1, 1, 0, 1 / 2, 1, 1, 1, 1, 1, 0, 1, 1]
+        np.testing.assert_allclose(all_vectors(model), self.expected(model, read), rtol=1e-6, atol=1e-9)
+
+    def test_a_new_item_with_text_as_ever_without_by_the_graph_alone(self, example):
+        texts = texts_of(7, unknown=(2, 5))
+        model = recmind(example, texts, alpha=0.3, alpha_by_text=True, initial="free+text")
+        with torch.no_grad():
+            model.free[6 + 5] = 0
+        vectors = torch.cat([model.language.texts.items[5:6], model.language.texts.items[:1]])
+        new = model.new_items(vectors, torch.tensor([False, True])).detach().numpy()
+        np.testing.assert_allclose(new[0], all_vectors(model)[6 + 5], rtol=1e-9, atol=1e-12)
+        language = model.language.project(vectors, torch.tensor([False, True])).detach().numpy()
+        np.testing.assert_allclose(new[1], 0.3 * language[1] / 3 + 0.7 * language[1], rtol=1e-9)

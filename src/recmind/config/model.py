@@ -54,6 +54,9 @@ class ModelConfig(Settings):
     """E^(0): `free` parameters alone (the paper), or a free part plus the language view."""
     alpha: Fraction = 0.5
     """α in h = α z^G + (1-α) z^L."""
+    alpha_by_text: bool = False
+    """Give z^L its share 1-α only as far as texts are known: α_v = 1 - (1-α) k_v, k_v 1 with a text and 0 without
+    one, and for a user without an own text the share of the training items that have one."""
     score: Literal["dot", "cosine"] = "dot"
     """How s(u, i) is read off h_u and h_i: inner product (the paper) or cosine."""
     popularity: bool = False

@@ -127,6 +127,7 @@ class LanguageView(nn.Module):
     def replace_texts(self, texts: TextInputs) -> None:
         """Read other vectors of the same nodes from now on; the parameters stay."""
         self.texts = texts
+        self.read = _read(texts, self.graph)
         # What the projection reads in training, in its precision once and for all.
         self.inputs = texts.to(texts.items.device, torch.bfloat16) if self.low_precision else texts
         self.context = None
@@ -181,6 +182,21 @@ class LanguageView(nn.Module):
         assert self._free is not None
         connected = self.graph.degrees[nodes] > 0
         return gather_rows(self._free[0], nodes) * connected[:, None]
+
+
+def _read(texts: TextInputs, graph: BipartiteGraph) -> Tensor | None:
+    """k_v of every node, ``(n_nodes, 1)``: how much of z^L is text; ``None`` where all of it is.
+
+    1 with a text, 0 without; for users who are given by their items the share
+    of these that have one.
+    """
+    of_users = None if texts.users is None else texts.users_known
+    if bool(texts.items_known.all()) and (of_users is None or bool(of_users.all())):
+        return None
+    items = texts.items_known.to(texts.items.dtype)[:, None]
+    if of_users is None:
+        return with_means_of_items(items, graph)
+    return torch.cat([of_users.to(items.dtype)[:, None], items])
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:

@@ -22,14 +22,14 @@ class RecMind(GraphModel):
     graph view            z^G = mean over l of E^(l), E^(l+1) = Â Ê^(l)
     gate                  Ê^(l) = γ^(l) E^(l) + (1-γ^(l)) z^L
     language view         z^L = W_proj z̃^L; without text a trained guess or the free vector
-    final                 h = α z^G + (1-α) z^L
+    final                 h = α z^G + (1-α) z^L, α by how much of z^L is text if so set
     score                 ⟨h_u, h_i⟩, or their cosine; + w d̃_i if so set
     ====================  =====================================================
 
     Switches of the configuration turn each part back to the paper or off:
     ``model.initial`` (E^(0) free, or free plus z^L), ``model.missing_text``,
     ``model.gate.kind``, ``model.score``, ``model.popularity``,
-    ``model.projection``, ``model.alpha``.
+    ``model.projection``, ``model.alpha``, ``model.alpha_by_text``.
     """
 
     def __init__(self, graph: BipartiteGraph, texts: TextInputs, config: ModelConfig) -> None:
@@ -75,7 +75,10 @@ class RecMind(GraphModel):
         """
         language = self.language.project(vectors, known)
         initial = language if self.config.initial == "free+text" else torch.zeros_like(language)
-        h = self._mix(initial / (self.config.layers + 1), language)
+        alpha = self.config.alpha
+        if self.config.alpha_by_text:
+            alpha = 1 - (1 - alpha) * known[:, None].to(language.dtype)
+        h = self._mix(initial / (self.config.layers + 1), language, alpha)
         if self.popularity is None:
             return h
         bought = self.log_degree[self.n_users :]
@@ -83,17 +86,24 @@ class RecMind(GraphModel):
         return torch.cat([h, expected.expand(len(h), 1)], dim=1)
 
     def final(self, views: Views) -> Tensor:
-        """h = α z^G + (1-α) z^L, ``(k, d)``, one column more with a popularity term."""
+        """h = α_v z^G + (1-α_v) z^L, ``(k, d)``, one column more with a popularity term."""
         assert views.language is not None
-        h = self._mix(views.graph, views.language)
+        h = self._mix(views.graph, views.language, self._alpha(views.wanted))
         if self.popularity is None:
             return h
         # 1 for a user, w d̃ for an item: their product is the term of the score.
         column = torch.cat([self.ones, self.popularity * self.log_degree[self.n_users :]])[:, None]
         return torch.cat([h, column if views.wanted is None else gather_rows(column, views.wanted.nodes)], dim=1)
 
-    def _mix(self, graph: Tensor, language: Tensor) -> Tensor:
-        return score_space(torch.lerp(language, graph, self.config.alpha), self.config.score)
+    def _alpha(self, wanted: NodeSubset | None) -> float | Tensor:
+        """α, or with ``model.alpha_by_text`` α_v = 1 - (1-α) k_v of the wanted nodes, ``(k, 1)``."""
+        read = self.language.read
+        if not self.config.alpha_by_text or read is None:
+            return self.config.alpha
+        return 1 - (1 - self.config.alpha) * (read if wanted is None else read[wanted.nodes])
+
+    def _mix(self, graph: Tensor, language: Tensor, alpha: float | Tensor) -> Tensor:
+        return score_space(torch.lerp(language, graph, alpha), self.config.score)
 
 
 def _without_gradient(table: Tensor, nodes: Tensor) -> None:
