@@ -83,7 +83,8 @@ class Budget:
 
     def tensors(self) -> dict[str, Tensor]:
         """For a checkpoint."""
-        return {"seconds": torch.tensor([self.spent, self.this_training, self._step, self._refresh]).double()}
+        seconds = [self.spent, self.this_training, self._step, self._refresh]
+        return {"seconds": torch.tensor(seconds, dtype=torch.float64)}
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Inverse of :meth:`tensors`."""

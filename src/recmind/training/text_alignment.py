@@ -102,6 +102,7 @@ class TextAlignment:
         self._push(nodes)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)  # whatever else the projection's pass has touched
         self._move_momentum()
         return float(loss)
 
