@@ -3,41 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 from scipy.sparse import csr_array, diags_array
 
-from recmind import kernels
+from recmind.kernels import binding, tiles
 from recmind.model.graph import BipartiteGraph, NodeSubset, build_graph
 
-_cpu = kernels._cpu
-NO_KERNELS = pytest.mark.skip(reason=f"no compiled kernels: {kernels.missing}")
-SETS = _cpu.instruction_sets() if _cpu else [pytest.param("compiled", marks=NO_KERNELS)]
+NO_KERNELS = pytest.mark.skip(reason=f"no compiled kernels: {binding.missing}")
+SETS = binding.cpu.instruction_sets() if binding.cpu else []
+COMPILED = [f"{name}, tiles" for name in SETS] + [f"{name}, whole" for name in SETS[:1]]
+"""Tables of the tests are small, so the kernels would not cut them into tiles by themselves."""
 
 
-@pytest.fixture(params=SETS)
+def narrowest(rows: int, d: int, dtype: torch.dtype, cache: int) -> int:
+    """Tiles as they are for large tables: of one cache line."""
+    return d if d % 32 else 64 // dtype.itemsize
+
+
+@contextmanager
+def switched(body: str) -> Iterator[str]:
+    """One body of the kernels: plain torch, or an instruction set with a layout."""
+    name, _, layout = body.partition(", ")
+    with pytest.MonkeyPatch.context() as patch:
+        if name == "reference":
+            patch.setattr(binding, "cpu", None)
+            yield name
+            return
+        if layout == "tiles":
+            patch.setattr(tiles, "tile_width", narrowest)
+        before = binding.cpu.instruction_set()
+        binding.cpu.use(name)
+        yield name
+        binding.cpu.use(before)
+
+
+@pytest.fixture(params=COMPILED or [pytest.param("compiled", marks=NO_KERNELS)])
 def compiled(request) -> Iterator[str]:
-    """The compiled kernels of one instruction set after the other."""
-    before = _cpu.instruction_set()
-    _cpu.use(request.param)
-    yield request.param
-    _cpu.use(before)
+    """The compiled kernels of one instruction set after the other, with and without tiles."""
+    with switched(request.param) as name:
+        yield name
 
 
-@pytest.fixture(params=[*SETS, "reference"])
+@pytest.fixture(params=[*COMPILED, "reference"])
 def body(request) -> Iterator[str]:
     """Every body of the operations: each instruction set, and plain torch."""
-    before = _cpu.instruction_set() if _cpu else None
-    if request.param == "reference":
-        kernels._cpu = None
-    else:
-        _cpu.use(request.param)
-    yield request.param
-    kernels._cpu = _cpu
-    if _cpu:
-        _cpu.use(before)
+    with switched(request.param) as name:
+        yield name
 
 
 @pytest.fixture

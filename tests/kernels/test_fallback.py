@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from recmind import kernels
+from recmind.kernels import binding
 
 TRAIN = """
 import json, sys
@@ -90,5 +91,5 @@ def test_both_ways_give_the_same_losses(without):
 def test_kernels_that_were_built_are_used():
     if importlib.util.find_spec("recmind.kernels._cpu") is None or os.environ.get("RECMIND_KERNELS") == "0":
         pytest.skip("no compiled kernels were built, or they are turned off")
-    assert kernels.instruction_set() in kernels._cpu.instruction_sets()
+    assert kernels.instruction_set() in binding.cpu.instruction_sets()
     assert kernels.missing == ""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 
 from recmind import kernels
+from recmind.kernels.tiles import arrange, tile_width
 from recmind.model.graph import BipartiteGraph, NodeSubset
 
 EPS = 2.0**-23
@@ -32,8 +33,6 @@ def near(found: torch.Tensor, expected: np.ndarray, magnitude: np.ndarray, terms
     """Within the bound of a float32 sum of so many terms whose absolute values add up to ``magnitude``."""
     assert found.shape == expected.shape
     bound = (terms + 8) * EPS * magnitude
-    if found.dtype == torch.bfloat16:
-        bound = bound + 2.0**-8 * np.abs(expected) + bound * 2.0**-8
     difference = np.abs(found.double().numpy() - expected)
     assert bool((difference <= bound).all()), float((difference - bound).max())
 
@@ -49,20 +48,19 @@ class Case:
         self.given, self.wanted, self.base_at = given, wanted, base_at if base else None
         self.dense, self.terms = dense, float(graph.degrees.max()) if n else 0.0
 
-    def run(self, alpha: float = 1.0, beta: float = 1.0, dtype: torch.dtype | None = None) -> torch.Tensor:
+    def run(self, alpha: float = 1.0, beta: float = 1.0, tiled: bool = False) -> torch.Tensor:
         return kernels.product(
             self.graph,
-            self.x,
-            given=self.given,
+            kernels.operand(self.graph, self.x, at=self.given),
             wanted=self.wanted,
             base=self.base,
             base_at=self.base_at,
             alpha=alpha,
             beta=beta,
-            dtype=dtype,
+            tiled=tiled,
         )
 
-    def check(self, alpha: float = 1.0, beta: float = 1.0, dtype: torch.dtype | None = None) -> None:
+    def check(self, alpha: float = 1.0, beta: float = 1.0) -> None:
         n = self.graph.n_nodes
         rows = slice(None) if self.wanted is None else self.wanted.nodes.numpy()
         x = spread(self.x, self.given, n)
@@ -71,9 +69,11 @@ class Case:
             base = spread(self.base, self.base_at, n)
             base = base if self.base_at is None else base[rows]
             expected, magnitude = expected + beta * base, magnitude + abs(beta) * np.abs(base)
-        found = self.run(alpha, beta, dtype)
-        assert found.dtype == (dtype or self.x.dtype)
+        found = self.run(alpha, beta)
+        assert found.dtype == torch.float32
         near(found, expected, magnitude, self.terms)
+        if self.wanted is None:
+            assert torch.equal(kernels.rows_of(self.run(alpha, beta, tiled=True)), found)
 
 
 class TestProduct:
@@ -121,23 +121,45 @@ class TestProduct:
         Case(graph, normalised(graph), d, given, wanted, base, base_at, normal).check(alpha, beta)
 
 
+class TestHop:
+    """Â x + base, read back through a product with itself."""
+
+    @pytest.mark.parametrize("d", WIDTHS)
+    @pytest.mark.parametrize("known", [None, "some", "none"])
+    def test_is_the_operand_of_the_next_product(self, body, graph, normalised, normal, subset, known, d: int):
+        at, dense = subset(graph, known), normalised(graph)
+        x, base = (normal(graph.n_nodes if at is None else len(at), d, seed=seed) for seed in (1, 2))
+        for with_base in (False, True):
+            added = kernels.operand(graph, base, at=at) if with_base else None
+            found = kernels.product(graph, kernels.hop(graph, kernels.operand(graph, x, at=at), added))
+            start, plus = spread(x, at, graph.n_nodes), spread(base, at, graph.n_nodes) * with_base
+            expected = dense @ (dense @ start + plus)
+            magnitude = dense @ (dense @ np.abs(start) + np.abs(plus))
+            near(found, expected, magnitude, 2 * float(graph.degrees.max()))
+
+
 class TestBfloat16:
     @pytest.mark.parametrize("d", WIDTHS)
-    def test_read_and_written(self, body, graph, normalised, normal, subset, d: int):
+    def test_read(self, body, graph, normalised, normal, subset, d: int):
         def low(*shape: int, seed: int) -> torch.Tensor:
             return normal(*shape, seed=seed).bfloat16() if seed == 1 else normal(*shape, seed=seed)
 
         for known in (None, "some"):
             case = Case(graph, normalised(graph), d, subset(graph, known), None, True, None, low)
-            case.check(dtype=torch.float32)
-            case.check(dtype=torch.bfloat16)
-            case.check()
-        Case(graph, normalised(graph), d, None, None, True, None, normal).check(dtype=torch.bfloat16)
+            whole = spread(case.x, case.given, graph.n_nodes)
+            near(case.run(), *self.expected(case, whole), case.terms)
 
-    @pytest.mark.parametrize("d", [5, 70])
-    def test_the_result_is_rounded_once_and_to_nearest_even(self, compiled, graph, normalised, normal, d: int):
-        case = Case(graph, normalised(graph), d, None, None, True, None, normal)
-        assert torch.equal(case.run(dtype=torch.bfloat16), case.run().bfloat16())
+    def expected(self, case: Case, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # Scaled with D^-1/2 before it is rounded again: up to 2^-8 of each term more.
+        base = case.base.double().numpy()
+        terms = case.dense @ np.abs(x)
+        return case.dense @ x + base, (terms + np.abs(base)) + terms * 2.0**-8 / ((case.terms + 8) * EPS)
+
+    @pytest.mark.parametrize("d", [5, 64, 70])
+    def test_a_hop_is_rounded_once_and_to_nearest_even(self, compiled, graph, normal, d: int):
+        x = kernels.operand(graph, normal(graph.n_nodes, d))
+        exact, low = kernels.hop(graph, x), kernels.hop(graph, x, dtype=torch.bfloat16)
+        assert torch.equal(kernels.rows_of(low.tiles), kernels.rows_of(exact.tiles).bfloat16())
 
     @pytest.mark.parametrize("d", [7, 64])
     def test_rounding_of_chosen_numbers(self, compiled, make, d: int):
@@ -145,18 +167,38 @@ class TestBfloat16:
         bits = [0x3F808000, 0x3F818000, 0x3F807FFF, 0x3F808001, 0x3F818001, 0x7F7F7FFF, 0x7F7F8000, 0x7F7FFFFF]
         bits += [0x00000001, 0x00008000, 0x00018000, 0x80000000, 0x00000000, 0x7F800000, 0xFF800000, 0xBF808000]
         numbers = torch.from_numpy(np.resize(np.array(bits, dtype=np.uint32).view(np.float32), (2, d)).copy())
-        graph = make([], 1, 1)
-        out = kernels.product(graph, torch.zeros(2, d), base=numbers, dtype=torch.bfloat16)
-        expected = (numbers + 0.0).bfloat16()
-        assert torch.equal(out.view(torch.int16), expected.view(torch.int16))
+        out = kernels.operand(make([(0, 0)], 1, 1), numbers, dtype=torch.bfloat16)
+        assert torch.equal(kernels.rows_of(out.tiles).view(torch.int16), numbers.bfloat16().view(torch.int16))
 
     @pytest.mark.parametrize("d", [7, 64])
     @pytest.mark.parametrize("payload", [0x7FC00000, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFF8000])
     def test_not_a_number_stays_so_whatever_its_payload(self, compiled, make, payload: int, d: int):
         nan = torch.from_numpy(np.full((2, d), payload, dtype=np.uint32).view(np.float32))
         assert bool(nan.isnan().all())
-        out = kernels.product(make([], 1, 1), torch.zeros(2, d), base=nan, dtype=torch.bfloat16)
-        assert bool(out.isnan().all())
+        assert bool(kernels.operand(make([(0, 0)], 1, 1), nan, dtype=torch.bfloat16).tiles.isnan().all())
+
+
+class TestTiles:
+    @pytest.mark.parametrize("d", [32, 64, 128])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+    def test_there_and_back(self, compiled, normal, dtype, d: int):
+        x, scale, width = normal(37, d), normal(37, seed=1), 64 // dtype.itemsize
+        there = arrange(x, torch.empty(d // width, 37, width, dtype=dtype), scale)
+        assert torch.equal(kernels.rows_of(there), (x * scale[:, None]).to(dtype))
+        if dtype == torch.float32:
+            assert torch.equal(arrange(there, torch.empty(37, d)), kernels.rows_of(there))
+
+    def test_width(self):
+        megabytes = 2**20
+
+        def widths(rows: int, d: int, dtype: torch.dtype = torch.float32) -> int:
+            return tile_width(rows, d, dtype, 2 * megabytes)
+
+        # 256 bytes a row: 5,000 fit whole, 10,000 by halves, 20,000 and 40,000 by cache lines, 120,000 not at all.
+        assert [widths(rows, 64) for rows in (5_000, 10_000, 20_000, 40_000, 120_000)] == [64, 32, 16, 16, 64]
+        assert [widths(rows, 64, torch.bfloat16) for rows in (10_000, 20_000, 40_000, 120_000)] == [64, 32, 32, 64]
+        assert [widths(40_000, d) for d in (1, 16, 48, 70, 32, 96, 128)] == [1, 16, 48, 70, 16, 16, 16]
+        assert [widths(8_000, d) for d in (64, 96, 192)] == [32, 48, 48]
 
 
 class TestMeans:
@@ -204,7 +246,9 @@ class TestNotANumber:
         given = NodeSubset.of(4, torch.tensor([0, 3]))
         x = normal(2, 6)
         x[1] = torch.nan  # item 1, whose only user is 1
-        out = kernels.product(graph, x, given=given, wanted=NodeSubset.of(4, torch.tensor([0, 2, 3])))
+        out = kernels.product(
+            graph, kernels.operand(graph, x, at=given), wanted=NodeSubset.of(4, torch.tensor([0, 2, 3]))
+        )
         assert bool(out.isfinite().all())
 
     def test_infinity_stays_with_the_neighbours_too(self, compiled, make, adjacency, normal):

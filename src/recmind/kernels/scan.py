@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recmind import kernels
+from recmind.kernels import binding
+from recmind.kernels.binding import takes
 
 
 def available(*tables: Tensor) -> bool:
     """Whether the compiled kernels can take these tables."""
-    return kernels._cpu is not None and all(x.device.type == "cpu" and x.dtype == torch.float32 for x in tables)
+    return takes(*tables)
 
 
 def best_products(
@@ -65,5 +66,5 @@ def pair_products(users: Tensor, items: Tensor, rows: Tensor, columns: Tensor) -
 
 
 def _compiled():
-    assert kernels._cpu is not None, "ask available() first"
-    return kernels._cpu
+    assert binding.cpu is not None, "ask available() first"
+    return binding.cpu

@@ -73,21 +73,19 @@ class _Gated(Function):
         wanted: NodeSubset | None,
         storage: torch.dtype | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        layers, dtype = len(weight), embeddings.dtype
+        layers = len(weight)
         current, kept, gammas = embeddings, [], []
         total = _rows(embeddings, wanted).clone()
         share = 1 / (layers + 1)
         for layer in range(layers):
-            mixed, gamma = kernels.mix(
-                current, language, log_degree, weight[layer], bias[layer], graph.n_users, dtype=storage
-            )
+            mixed, gamma = kernels.mix(graph, current, language, log_degree, weight[layer], bias[layer], dtype=storage)
             kept.append(current)
             gammas.append(gamma)
             if layer == layers - 1:
-                total = kernels.product(graph, mixed, wanted=wanted, base=total, alpha=share, beta=share, dtype=dtype)
+                total = kernels.product(graph, mixed, wanted=wanted, base=total, alpha=share, beta=share)
             else:
-                current = kernels.product(graph, mixed, dtype=dtype)
-                total += _rows(current, wanted)
+                current = kernels.product(graph, mixed, tiled=True)
+                total += kernels.rows_of(current if wanted is None else current.index_select(1, wanted.nodes))
         gates = torch.stack(gammas)
         ctx.save_for_backward(language, weight, log_degree, gates, *kept)
         ctx.graph, ctx.wanted, ctx.storage = graph, wanted, storage
@@ -101,23 +99,23 @@ class _Gated(Function):
         graph, wanted, layers = ctx.graph, ctx.wanted, len(weight)
         of_layer = grads[0] / (layers + 1)
         # Nothing comes from layers above the last; below it, each layer also has its own share in the mean.
-        grad, given = of_layer, wanted
+        grad = kernels.operand(graph, of_layer, at=wanted)
         of_language, of_weight, of_bias = None, torch.empty_like(weight), weight.new_empty(layers, 2)
         for layer in reversed(range(layers)):
-            mixed = kernels.product(graph, grad, given=given, dtype=grads[0].dtype)
+            of_mixed = kernels.product(graph, grad, tiled=True)
             grad, of_language, of_weight[layer], of_bias[layer] = kernels.mix_backward(
-                mixed,
+                graph,
+                of_mixed,
                 kept[layer],
                 language,
                 log_degree,
                 gates[layer],
                 weight[layer],
-                graph.n_users,
                 of_language,
                 of_layer,
                 wanted,
+                further=layer > 0,
             )
-            given = None
         assert of_language is not None
         if wanted is None:
             of_language += grads[1]

@@ -114,11 +114,12 @@ class _LayerMean(Function):
         rows = x if wanted is None else x.index_select(0, wanted.nodes)
         if layers == 0:
             return rows.clone(), rows.view_as(rows)
-        sums = x if storage is None else x.to(storage)
-        for _ in range(layers - 1):
-            sums = kernels.product(graph, sums, base=x, dtype=storage)
         share = 1 / (layers + 1)
-        view = kernels.product(graph, sums, wanted=wanted, base=rows, alpha=share, beta=share, dtype=x.dtype)
+        start = kernels.operand(graph, x)
+        sums = start if storage is None else kernels.operand(graph, x, dtype=storage)
+        for _ in range(layers - 1):
+            sums = kernels.hop(graph, sums, start)
+        view = kernels.product(graph, sums, wanted=wanted, base=rows, alpha=share, beta=share)
         return view, rows.view_as(rows)
 
     @staticmethod
@@ -127,24 +128,14 @@ class _LayerMean(Function):
         of_view, of_rows = grads
         graph, layers, wanted = ctx.graph, ctx.layers, ctx.wanted
         share = 1 / (layers + 1)
-        sums, given = of_view, wanted
-        for layer in range(layers):
-            last = layer == layers - 1
-            scale = share if last else 1.0
-            sums = kernels.product(
-                graph,
-                sums,
-                given=given,
-                base=of_view,
-                base_at=wanted,
-                alpha=scale,
-                beta=scale,
-                dtype=of_view.dtype if last else ctx.storage,
-            )
-            given = None
-        if layers == 0 and wanted is not None:
+        if layers:
+            start = sums = kernels.operand(graph, of_view, at=wanted)
+            for _ in range(layers - 1):
+                sums = kernels.hop(graph, sums, start, dtype=ctx.storage)
+            sums = kernels.product(graph, sums, base=of_view, base_at=wanted, alpha=share, beta=share)
+        elif wanted is not None:
             sums = of_view.new_zeros(graph.n_nodes, of_view.shape[1]).index_copy_(0, wanted.nodes, of_view)
-        elif layers == 0:
+        else:
             sums = of_view.clone()
         total = sums.add_(of_rows) if wanted is None else sums.index_add_(0, wanted.nodes, of_rows)
         return total, None, None, None, None

@@ -10,45 +10,63 @@ namespace recmind {
 
 using bf16 = std::uint16_t;
 
-// out[r] = alpha * row_scale[i] * sum over j in N(i) of column_scale[j] * x[j]  +  beta * base[i],   i = rows[r]
+// Value (r, c) of a table stands at data[(c / width) * tile + r * row + c % width]: rows behind each other where the
+// width is that of the table, tiles of a few columns each where it is smaller. Every tile but a whole row is a
+// multiple of 16 columns wide.
+struct Table {
+    void* data;
+    bool bf16;
+    std::int64_t width, row, tile;
+};
+
+// out[r] = alpha * row_scale[i] * sum over j in N(i) of x[j]  +  beta * base[i],   i = rows[r]
 struct GatherSum {
     const std::int64_t* offsets;      // neighbours of i: neighbours[offsets[i] .. offsets[i + 1])
     const std::int32_t* neighbours;
     const std::int64_t* rows;         // or null: row r is node first_row + r
-    std::int64_t n_rows, first_row;
-    const void* x;                    // d values each; node j in row j - first_column, or
+    std::int64_t n_rows, first_row, d;
+    Table x;                          // node j in row j - first_column, or
     const std::int32_t* x_at;         // in row x_at[j]; -1: not in x, counts as zero and is skipped
-    bool x_bf16;
     std::int64_t first_column;
+    const std::int32_t* ahead;        // end of all neighbours: ask for rows of x before they are needed; or null
     const float* row_scale;           // per node, or null: 1
-    const float* column_scale;        // per node, or null: 1
-    const float* base;                // or null; node i in row r, or
+    Table base;                       // float32, no data: none; node i in row r, or
     const std::int32_t* base_at;      // in row base_at[i]; -1: not in base, counts as zero
     float alpha, beta;
-    void* out;                        // (n_rows, d)
-    bool out_bf16;
-    std::int64_t d;
+    Table out;                        // not x or base
     const std::int64_t* bounds;       // rows bounds[c] .. bounds[c + 1] are chunk c
     std::int64_t chunks;
 };
 
-// mixed[v] = z[v] + gamma[v] (e[v] - z[v]),  gamma[v] = sigmoid(w[side]·[e ‖ z ‖ log_degree] + b[side])
+// out[r] = scale[r] * x[r], from any layout to any other
+struct Arrange {
+    Table x;                          // float32
+    const float* scale;               // or null: 1
+    Table out;
+    std::int64_t n, d;
+};
+
+// mixed[v] = scale[v] * (z[v] + gamma[v] (e[v] - z[v])),  gamma[v] = sigmoid(w[side]·[e ‖ z ‖ log_degree] + b[side])
 struct Mix {
-    const float *e, *z, *log_degree;
+    Table e;
+    const float *z, *log_degree;
     const float *weight, *bias;       // (2, 2 d + 1) and (2): users, items
+    const float* scale;
     std::int64_t n, n_users, d;
-    void* mixed;
-    bool mixed_bf16;
+    Table mixed;
     float* gamma;
 };
 
-// The gradients of Mix from that of `mixed`.
+// The gradients of Mix from that of the unscaled mixture.
 struct MixBackward {
-    const float *grad, *e, *z, *log_degree, *gamma, *weight;
+    Table grad, e;
+    const float *z, *log_degree, *gamma, *weight;
     const float* plus;                // added to grad_e, or null; node v in row v, or
     const std::int32_t* plus_at;      // in row plus_at[v]; -1: nothing is added
+    const float* scale;               // multiplies grad_e in the end, or null
     std::int64_t n, n_users, d;
-    float *grad_e, *grad_z;
+    Table grad_e;
+    float* grad_z;
     bool add_to_grad_z;
     double* partial;                  // (mix_chunks(n, n_users), 2 d + 2): sums for weight, then bias
 };
@@ -64,6 +82,7 @@ struct SoftmaxRows {
 struct Kernels {
     const char* name;
     void (*gather_sum)(const GatherSum&, int threads);
+    void (*arrange)(const Arrange&, int threads);
     void (*mix)(const Mix&, int threads);
     void (*mix_backward)(const MixBackward&, int threads);
     void (*softmax_rows)(const SoftmaxRows&, int threads);

@@ -11,6 +11,10 @@
 #include <string>
 #include <vector>
 
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
+#endif
+
 #include "kernels.hpp"
 
 namespace nb = nanobind;
@@ -23,7 +27,7 @@ template <class T, int Dims>
 using Array = nb::ndarray<T, nb::ndim<Dims>, nb::c_contig, nb::device::cpu>;
 template <class T, int Dims>
 using Given = std::optional<Array<T, Dims>>;
-using Matrix = nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Any = nb::ndarray<nb::c_contig, nb::device::cpu>;  // (n, d), or tiles (t, n, d / t)
 
 // What the processor can do, best first.
 std::vector<Kernels> usable() {
@@ -49,11 +53,39 @@ void require(bool holds, const char* what) {
     if (!holds) throw std::invalid_argument(what);
 }
 
-bool is_bf16(const Matrix& x) {
+bool is_bf16(const Any& x) {
     const auto type = x.dtype();
     if (type.code == static_cast<uint8_t>(nb::dlpack::dtype_code::Bfloat)) return true;
     require(type == nb::dtype<float>(), "expected float32 or bfloat16");
     return false;
+}
+
+std::int64_t size(const auto& a, int k) { return static_cast<std::int64_t>(a.shape(k)); }
+
+std::int64_t rows_of(const Any& x) { return size(x, x.ndim() == 3 ? 1 : 0); }
+
+std::int64_t columns_of(const Any& x) { return x.ndim() == 3 ? size(x, 0) * size(x, 2) : size(x, 1); }
+
+Table table_of(const Any& x) {
+    require(x.ndim() == 2 || x.ndim() == 3, "expected a table (n, d) or tiles (t, n, d / t)");
+    const std::int64_t n = rows_of(x), width = x.ndim() == 3 ? size(x, 2) : size(x, 1);
+    require(x.ndim() == 2 || size(x, 0) == 1 || width % 16 == 0, "tiles are a multiple of 16 columns wide");
+    return {.data = x.data(), .bf16 = is_bf16(x), .width = std::max<std::int64_t>(width, 1), .row = width, .tile = n * width};
+}
+
+Table float_table_of(const Any& x) {
+    const Table table = table_of(x);
+    require(!table.bf16, "expected float32");
+    return table;
+}
+
+std::int64_t cache_size() {
+    constexpr std::int64_t guess = 1 << 20;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    const long found = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    if (found > 0) return found;
+#endif
+    return guess;
 }
 
 // First rows of chunks with about the same work each; a row counts as its edges and a little.
@@ -75,69 +107,78 @@ std::vector<std::int64_t> chunk_bounds(const GatherSum& a, int threads) {
     return bounds;
 }
 
-void gather_sum(Array<const std::int64_t, 1> offsets, Array<const std::int32_t, 1> neighbours, Matrix x, Matrix out,
+void gather_sum(Array<const std::int64_t, 1> offsets, Array<const std::int32_t, 1> neighbours, Any x, Any out,
                 Given<const std::int64_t, 1> rows, std::int64_t first_row, std::int64_t first_column,
-                Given<const std::int32_t, 1> x_at, Given<const float, 1> row_scale, Given<const float, 1> column_scale,
-                Given<const float, 2> base, Given<const std::int32_t, 1> base_at, float alpha, float beta, int threads) {
-    const auto size = [](const auto& a, int k) { return static_cast<std::int64_t>(a.shape(k)); };
-    const std::int64_t n_nodes = size(offsets, 0) - 1, n_rows = size(out, 0), d = size(x, 1);
-    require(n_nodes >= 0 && threads > 0, "offsets are one more than the nodes, threads at least 1");
-    require(size(out, 1) == d, "x and out differ in columns");
-    require(rows ? size(*rows, 0) == n_rows : first_row + n_rows <= n_nodes, "out has another number of rows than asked for");
-    for (const auto* scale : {&row_scale, &column_scale})
-        require(!*scale || size(**scale, 0) == n_nodes, "a scale is not one value a node");
-    for (const auto* at : {&x_at, &base_at}) require(!*at || size(**at, 0) == n_nodes, "x_at and base_at are one row a node");
-    require(!base || (size(*base, 1) == d && (base_at || size(*base, 0) == n_rows)), "base and out differ in shape");
+                Given<const std::int32_t, 1> x_at, Given<const float, 1> row_scale, std::optional<Any> base,
+                Given<const std::int32_t, 1> base_at, float alpha, float beta, int threads) {
+    const std::int64_t n_nodes = size(offsets, 0) - 1;
     GatherSum call{
         .offsets = offsets.data(), .neighbours = neighbours.data(), .rows = rows ? rows->data() : nullptr,
-        .n_rows = n_rows, .first_row = first_row, .x = x.data(), .x_at = x_at ? x_at->data() : nullptr,
-        .x_bf16 = is_bf16(x), .first_column = x_at ? 0 : first_column,
-        .row_scale = row_scale ? row_scale->data() : nullptr,
-        .column_scale = column_scale ? column_scale->data() : nullptr, .base = base ? base->data() : nullptr,
-        .base_at = base_at ? base_at->data() : nullptr, .alpha = alpha, .beta = beta, .out = out.data(),
-        .out_bf16 = is_bf16(out), .d = d, .bounds = nullptr, .chunks = 0};
+        .n_rows = rows_of(out), .first_row = first_row, .d = columns_of(x), .x = table_of(x),
+        .x_at = x_at ? x_at->data() : nullptr, .first_column = x_at ? 0 : first_column, .ahead = nullptr,
+        .row_scale = row_scale ? row_scale->data() : nullptr, .base = base ? float_table_of(*base) : Table{},
+        .base_at = base_at ? base_at->data() : nullptr, .alpha = alpha, .beta = beta, .out = table_of(out),
+        .bounds = nullptr, .chunks = 0};
+    require(n_nodes >= 0 && threads > 0, "offsets are one more than the nodes, threads at least 1");
+    require(columns_of(out) == call.d, "x and out differ in columns");
+    require(rows ? size(*rows, 0) == call.n_rows : first_row + call.n_rows <= n_nodes, "out has another number of rows than asked for");
+    require(!row_scale || size(*row_scale, 0) == n_nodes, "row_scale is not one value a node");
+    for (const auto* at : {&x_at, &base_at}) require(!*at || size(**at, 0) == n_nodes, "x_at and base_at are one row a node");
+    require(!base || (columns_of(*base) == call.d && (base_at || rows_of(*base) == call.n_rows)), "base and out differ in shape");
+    if (call.d == 0) return;
+    // Asking for a row costs more than it wins where the rows are in the cache anyway.
+    if (call.x.width == call.d && !x_at && static_cast<std::int64_t>(x.nbytes()) > cache_size())
+        call.ahead = neighbours.data() + size(neighbours, 0);
     const nb::gil_scoped_release release;
     const std::vector<std::int64_t> bounds = chunk_bounds(call, threads);
     call.bounds = bounds.data(), call.chunks = static_cast<std::int64_t>(bounds.size()) - 1;
     chosen.gather_sum(call, threads);
 }
 
-void mix(Array<const float, 2> e, Array<const float, 2> z, Array<const float, 1> log_degree,
-         Array<const float, 2> weight, Array<const float, 1> bias, std::int64_t n_users, Matrix mixed,
+void arrange(Any x, Given<const float, 1> scale, Any out, int threads) {
+    const Arrange call{.x = float_table_of(x), .scale = scale ? scale->data() : nullptr, .out = table_of(out),
+                       .n = rows_of(x), .d = columns_of(x)};
+    require(rows_of(out) == call.n && columns_of(out) == call.d, "x and out differ in shape");
+    require((!scale || size(*scale, 0) == call.n) && threads > 0, "scale is one value a row, threads at least 1");
+    const nb::gil_scoped_release release;
+    chosen.arrange(call, threads);
+}
+
+void mix(Any e, Array<const float, 2> z, Array<const float, 1> log_degree, Array<const float, 2> weight,
+         Array<const float, 1> bias, Given<const float, 1> scale, std::int64_t n_users, Any mixed,
          Array<float, 1> gamma, int threads) {
-    const auto n = static_cast<std::int64_t>(e.shape(0)), d = static_cast<std::int64_t>(e.shape(1));
-    require(z.shape(0) == e.shape(0) && z.shape(1) == e.shape(1), "e and z differ in shape");
-    require(mixed.shape(0) == e.shape(0) && mixed.shape(1) == e.shape(1), "e and mixed differ in shape");
-    require(log_degree.shape(0) == e.shape(0) && gamma.shape(0) == e.shape(0), "log_degree and gamma are one value a node");
-    require(weight.shape(0) == 2 && weight.shape(1) == 2 * e.shape(1) + 1 && bias.shape(0) == 2, "weight is (2, 2 d + 1), bias (2)");
+    const std::int64_t n = size(z, 0), d = size(z, 1);
+    for (const Any* x : {&e, &mixed}) require(rows_of(*x) == n && columns_of(*x) == d, "e, z and mixed differ in shape");
+    require(size(log_degree, 0) == n && size(gamma, 0) == n && (!scale || size(*scale, 0) == n), "log_degree, scale and gamma are one value a node");
+    require(size(weight, 0) == 2 && size(weight, 1) == 2 * d + 1 && size(bias, 0) == 2, "weight is (2, 2 d + 1), bias (2)");
     require(n_users >= 0 && n_users <= n && threads > 0, "at most as many users as nodes, and at least one thread");
-    const Mix call{.e = e.data(), .z = z.data(), .log_degree = log_degree.data(), .weight = weight.data(),
-                   .bias = bias.data(), .n = n, .n_users = n_users, .d = d, .mixed = mixed.data(),
-                   .mixed_bf16 = is_bf16(mixed), .gamma = gamma.data()};
+    const Mix call{.e = float_table_of(e), .z = z.data(), .log_degree = log_degree.data(), .weight = weight.data(),
+                   .bias = bias.data(), .scale = scale ? scale->data() : nullptr, .n = n, .n_users = n_users, .d = d,
+                   .mixed = table_of(mixed), .gamma = gamma.data()};
     const nb::gil_scoped_release release;
     chosen.mix(call, threads);
 }
 
-void mix_backward(Array<const float, 2> grad, Array<const float, 2> e, Array<const float, 2> z,
-                  Array<const float, 1> log_degree, Array<const float, 1> gamma, Array<const float, 2> weight,
-                  Given<const float, 2> plus, Given<const std::int32_t, 1> plus_at, std::int64_t n_users, Array<float, 2> grad_e, Array<float, 2> grad_z,
-                  bool add_to_grad_z, Array<double, 2> sums, int threads) {
-    const auto n = static_cast<std::int64_t>(e.shape(0)), d = static_cast<std::int64_t>(e.shape(1));
-    const auto like_e = [&](const auto& a) { return a.shape(0) == e.shape(0) && a.shape(1) == e.shape(1); };
-    require(like_e(grad) && like_e(z) && like_e(grad_e) && like_e(grad_z), "the tables differ in shape");
-    require(!plus || (plus_at ? plus_at->shape(0) == e.shape(0) && plus->shape(1) == e.shape(1) : like_e(*plus)),
-            "plus and e differ in shape");
-    require(log_degree.shape(0) == e.shape(0) && gamma.shape(0) == e.shape(0), "log_degree and gamma are one value a node");
-    require(weight.shape(0) == 2 && weight.shape(1) == 2 * e.shape(1) + 1, "weight is (2, 2 d + 1)");
-    require(sums.shape(0) == 2 && sums.shape(1) == 2 * e.shape(1) + 2, "sums is (2, 2 d + 2)");
+void mix_backward(Any grad, Any e, Array<const float, 2> z, Array<const float, 1> log_degree,
+                  Array<const float, 1> gamma, Array<const float, 2> weight, Given<const float, 2> plus,
+                  Given<const std::int32_t, 1> plus_at, Given<const float, 1> scale, std::int64_t n_users, Any grad_e,
+                  Array<float, 2> grad_z, bool add_to_grad_z, Array<double, 2> sums, int threads) {
+    const std::int64_t n = size(z, 0), d = size(z, 1);
+    for (const Any* x : {&grad, &e, &grad_e}) require(rows_of(*x) == n && columns_of(*x) == d, "the tables differ in shape");
+    require(size(grad_z, 0) == n && size(grad_z, 1) == d, "the tables differ in shape");
+    require(!plus || (size(*plus, 1) == d && (plus_at ? size(*plus_at, 0) : size(*plus, 0)) == n), "plus and e differ in shape");
+    require(size(log_degree, 0) == n && size(gamma, 0) == n && (!scale || size(*scale, 0) == n), "log_degree, scale and gamma are one value a node");
+    require(size(weight, 0) == 2 && size(weight, 1) == 2 * d + 1, "weight is (2, 2 d + 1)");
+    require(size(sums, 0) == 2 && size(sums, 1) == 2 * d + 2, "sums is (2, 2 d + 2)");
     require(n_users >= 0 && n_users <= n && threads > 0, "at most as many users as nodes, and at least one thread");
     const std::int64_t width = 2 * d + 2, chunks = mix_chunks(n, n_users);
     std::vector<double> partial(chunks * width);
-    const MixBackward call{.grad = grad.data(), .e = e.data(), .z = z.data(), .log_degree = log_degree.data(),
-                           .gamma = gamma.data(), .weight = weight.data(), .plus = plus ? plus->data() : nullptr,
-                           .plus_at = plus_at ? plus_at->data() : nullptr,
-                           .n = n, .n_users = n_users, .d = d, .grad_e = grad_e.data(), .grad_z = grad_z.data(),
-                           .add_to_grad_z = add_to_grad_z, .partial = partial.data()};
+    const MixBackward call{.grad = float_table_of(grad), .e = float_table_of(e), .z = z.data(),
+                           .log_degree = log_degree.data(), .gamma = gamma.data(), .weight = weight.data(),
+                           .plus = plus ? plus->data() : nullptr, .plus_at = plus_at ? plus_at->data() : nullptr,
+                           .scale = scale ? scale->data() : nullptr, .n = n, .n_users = n_users, .d = d,
+                           .grad_e = table_of(grad_e), .grad_z = grad_z.data(), .add_to_grad_z = add_to_grad_z,
+                           .partial = partial.data()};
     const nb::gil_scoped_release release;
     chosen.mix_backward(call, threads);
     const std::int64_t of_users = mix_chunks(n_users, n_users);
@@ -222,10 +263,14 @@ NB_MODULE(_cpu, m) {
     // noconvert: a result written to a converted copy would be lost.
     m.def("gather_sum", &gather_sum, "offsets"_a, "neighbours"_a, "x"_a, "out"_a.noconvert(), nb::kw_only(), "rows"_a = nb::none(),
           "first_row"_a = 0, "first_column"_a = 0, "x_at"_a = nb::none(), "row_scale"_a = nb::none(),
-          "column_scale"_a = nb::none(), "base"_a = nb::none(), "base_at"_a = nb::none(), "alpha"_a = 1.0f, "beta"_a = 1.0f, "threads"_a = 1);
-    m.def("mix", &mix, "e"_a, "z"_a, "log_degree"_a, "weight"_a, "bias"_a, "n_users"_a, "mixed"_a.noconvert(), "gamma"_a.noconvert(), "threads"_a);
+          "base"_a = nb::none(), "base_at"_a = nb::none(), "alpha"_a = 1.0f, "beta"_a = 1.0f, "threads"_a = 1);
+    m.def("arrange", &arrange, "x"_a, "scale"_a.none(), "out"_a.noconvert(), "threads"_a);
+    m.def("mix", &mix, "e"_a, "z"_a, "log_degree"_a, "weight"_a, "bias"_a, "scale"_a.none(), "n_users"_a,
+          "mixed"_a.noconvert(), "gamma"_a.noconvert(), "threads"_a);
     m.def("mix_backward", &mix_backward, "grad"_a, "e"_a, "z"_a, "log_degree"_a, "gamma"_a, "weight"_a,
-          "plus"_a.none(), "plus_at"_a.none(), "n_users"_a, "grad_e"_a.noconvert(), "grad_z"_a.noconvert(), "add_to_grad_z"_a, "sums"_a.noconvert(), "threads"_a);
+          "plus"_a.none(), "plus_at"_a.none(), "scale"_a.none(), "n_users"_a, "grad_e"_a.noconvert(),
+          "grad_z"_a.noconvert(), "add_to_grad_z"_a, "sums"_a.noconvert(), "threads"_a);
+    m.def("cache_size", &cache_size);
     m.def("softmax_rows", &softmax_rows, "logits"_a.noconvert(), "positive"_a, "loss"_a.noconvert(),
           "grad_positive"_a.noconvert(), "threads"_a);
     m.def("best_products", &best_products, "users"_a, "items"_a, "starts"_a.none(), "left_out"_a.none(), "values"_a.noconvert(),
