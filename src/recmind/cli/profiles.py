@@ -102,8 +102,8 @@ def _print_plan(plan: Estimate, concurrency: int) -> None:
         "cost": "unknown: set text.profiles.price_per_million_input and price_per_million_output"
         if plan.cost is None
         else f"{plan.cost:,.2f}{'' if plan.measured else ' at most'}",
-        "time": f"{_duration(plan.seconds)} ({plan.answer_seconds:.1f} s an answer, {basis}; {concurrency} at once; "
-        "the limits)",
+        "time": f"{_duration(plan.seconds)}, within the limits, at {plan.answer_seconds:.1f} s an answer ({basis}) "
+        f"and {concurrency} at once",
     }
     for label, value in rows.items():
         print(f"{label:<18} {value}")
@@ -120,10 +120,13 @@ def _print_done(done: Profiles, out: Path | None) -> None:
     n_failed = written.failures.total()
     print(f"{len(written.answers) - n_failed:,} users have a profile by the chat model, {n_failed:,} the template's.")
     cost = "" if done.cost is None else f", cost {done.cost:,.2f}"
-    print(
-        f"{written.asked:,} prompts asked in {written.requests:,} requests, {written.tokens_in:,} tokens in, "
-        f"{written.tokens_out:,} out{cost}; the others were answered before."
-    )
+    if written.asked:
+        print(
+            f"{written.asked:,} prompts asked in {written.requests:,} requests, {written.tokens_in:,} tokens in, "
+            f"{written.tokens_out:,} out{cost}."
+        )
+    else:
+        print("Every prompt was answered before; nothing was sent.")
     if out is not None:
         print(f"The texts are in {out}.")
 
