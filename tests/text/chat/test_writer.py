@@ -99,12 +99,13 @@ class TestFailing:
         written = write(concurrency=concurrency, timeout=0.3, retries=30, folder=str(concurrency))
         assert texts(written) == right
         assert written.failures.total() == 0
-        assert 45 <= len(server.requests) <= 90
-        assert written.requests == len(server.requests)
+        assert len(server.requests) >= 45
+        # On a busy machine a request may run out of time before it reaches the server.
+        assert written.requests >= len(server.requests)
 
     def test_too_often_for_some_leaves_those_out_and_counts_them(self, server, write, right, half_failing):
         server.behave = half_failing
-        written = write(timeout=0.3, retries=1, max_failed=0.9)
+        written = write(timeout=3.0, retries=1, max_failed=0.9)
         failed = written.failures.total()
         assert 2 <= failed <= 15
         assert [text for text in texts(written) if text] == [
