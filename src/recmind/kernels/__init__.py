@@ -18,7 +18,7 @@ compiler was at hand and the oracle of the tests. None of them knows autograd:
 The environment variable ``RECMIND_KERNELS=0`` turns the compiled ones off.
 """
 
-from recmind.kernels.binding import instruction_set, missing
+from recmind.kernels.binding import instruction_set, keep_memory, missing
 from recmind.kernels.gate import mix, mix_backward
 from recmind.kernels.products import Operand, hop, mean_of_items, operand, product, shares_of_users
 from recmind.kernels.softmax import softmax_rows
@@ -28,6 +28,7 @@ __all__ = [
     "Operand",
     "hop",
     "instruction_set",
+    "keep_memory",
     "mean_of_items",
     "missing",
     "mix",

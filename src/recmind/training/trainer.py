@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from recmind import kernels
 from recmind import progress as bars
 from recmind.config import Config
 from recmind.data.splitting import Split
@@ -89,6 +90,7 @@ class Trainer:
         self.sampler = InteractionSampler(split, exponent=exponent, cold=settings.cold_negatives, graph=model.graph)
         self.objective = Objective(model, self.sampler, config)
         self.device = next(model.parameters()).device
+        kernels.keep_memory()
         self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
         self.state = Progress()
         self.best: dict[str, Tensor] = {}

@@ -15,6 +15,10 @@
 #include <unistd.h>
 #endif
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include "kernels.hpp"
 
 namespace nb = nanobind;
@@ -105,6 +109,15 @@ std::vector<std::int64_t> chunk_bounds(const GatherSum& a, int threads) {
         if (sum >= share || r + 1 == a.n_rows) bounds.push_back(r + 1), sum = 0;
     }
     return bounds;
+}
+
+// Tables of a step come and go; an allocator that hands their memory back each time has it zeroed and mapped anew.
+void keep_memory() {
+#if defined(__GLIBC__)
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);  // the most that it accepts
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    mallopt(M_TOP_PAD, 64 << 20);
+#endif
 }
 
 void gather_sum(Array<const std::int64_t, 1> offsets, Array<const std::int32_t, 1> neighbours, Any x, Any out,
@@ -271,6 +284,7 @@ NB_MODULE(_cpu, m) {
           "plus"_a.none(), "plus_at"_a.none(), "scale"_a.none(), "n_users"_a, "grad_e"_a.noconvert(),
           "grad_z"_a.noconvert(), "add_to_grad_z"_a, "sums"_a.noconvert(), "threads"_a);
     m.def("cache_size", &cache_size);
+    m.def("keep_memory", &keep_memory);
     m.def("softmax_rows", &softmax_rows, "logits"_a.noconvert(), "positive"_a, "loss"_a.noconvert(),
           "grad_positive"_a.noconvert(), "threads"_a);
     m.def("best_products", &best_products, "users"_a, "items"_a, "starts"_a.none(), "left_out"_a.none(), "values"_a.noconvert(),
