@@ -215,7 +215,9 @@ class TestTargets:
         ]
 
     def test_an_unknown_name_is_refused_with_those_that_there_are(self, tiny_llama):
-        with pytest.raises(ConfigError, match=r"language\.adapters\.targets(.|\n)*query(.|\n)*auto, attention, down_proj"):
+        with pytest.raises(
+            ConfigError, match=r"language\.adapters\.targets(.|\n)*query(.|\n)*auto, attention, down_proj"
+        ):
             encoder(tiny_llama).adapt(AdapterConfig(rank=1, targets=("query", "q_proj")), seed=0)
 
     def test_a_model_without_blocks_is_refused(self):

@@ -23,7 +23,7 @@ class AdapterConfig(Settings):
     targets: Literal["auto", "attention"] | tuple[str, ...] = "auto"
     """Which linear layers get an adapter. `auto`: those of attention and MLP in every block; `attention`: those of
     attention alone; or names as in the model's code, such as `["q_proj", "v_proj"]`."""
-    learning_rate: Annotated[float, Field(gt=0.0)] = 5e-4
+    learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
     """AdamW's step size for the adapters, at its highest: it rises for a tenth of the steps and falls to zero."""
     projection_learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
     """The same for the projection W_proj, which learns along."""

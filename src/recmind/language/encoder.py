@@ -34,7 +34,7 @@ from recmind.language.resolve import (
     vector_size,
 )
 from recmind.language.source import ModelSource, find_model
-from recmind.language.windows import OVERLAP, Piece, Reader
+from recmind.language.windows import OVERLAP, Piece, Reader, budgeted
 from recmind.language.workers import ordered_map
 
 
@@ -294,18 +294,3 @@ class TextEncoder:
         if self._stored_adapters is not None:
             self._adapters = Adapters.load(model, self._stored_adapters)
         return model
-
-
-def budgeted(order: list[int], read: list[list[Piece]], budget: int) -> Iterator[list[int]]:
-    """Rows in order, as many together as stay within the budget of padded tokens; at least one."""
-    batch: list[int] = []
-    n_pieces = longest = 0
-    for row in order:
-        n, length = len(read[row]), max(len(piece.ids) for piece in read[row])
-        if batch and (n_pieces + n) * max(longest, length) > budget:
-            yield batch
-            batch, n_pieces, longest = [], 0, 0
-        batch.append(row)
-        n_pieces, longest = n_pieces + n, max(longest, length)
-    if batch:
-        yield batch

@@ -144,7 +144,7 @@ def packed_attention(
     result = query.new_empty(*query.shape[:2], value.shape[2])
     for run in runs:
         parts = (tensor[run.start : run.start + run.n * run.length] for tensor in (query, key, value))
-        attended = _attend(*(_blocks(part, run) for part in parts), run, run.mask, scaling)
+        attended = _attend(run, run.mask, scaling, *(_blocks(part, run) for part in parts))
         _blocks(result[run.start : run.start + run.n * run.length], run).copy_(attended)
     return result[None], None
 
@@ -160,7 +160,7 @@ def _with_gradient(query: Tensor, key: Tensor, value: Tensor, runs: Sequence[Run
     with torch.autocast(query.device.type, enabled=False):
         parts = [tensor.float().split(sizes) for tensor in (query, key, value)]
         attended = [
-            _attend(*(_blocks(part, run) for part in own), run, None if run.mask is None else run.mask.float(), scaling)
+            _attend(run, None if run.mask is None else run.mask.float(), scaling, *(_blocks(part, run) for part in own))
             for run, *own in zip(runs, *parts, strict=True)
         ]
         return torch.cat([part.transpose(1, 2).flatten(0, 1) for part in attended]).to(query.dtype)
@@ -171,7 +171,7 @@ def _blocks(part: Tensor, run: Run) -> Tensor:
     return part.view(run.n, run.length, *part.shape[1:]).transpose(1, 2)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, run: Run, mask: Tensor | None, scaling: float | None) -> Tensor:
+def _attend(run: Run, mask: Tensor | None, scaling: float | None, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return torch.nn.functional.scaled_dot_product_attention(
         query,
         key,

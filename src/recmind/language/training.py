@@ -15,11 +15,11 @@ from torch import Tensor
 from recmind.config import Config
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Split
-from recmind.language.encoder import TextEncoder, budgeted
+from recmind.language.encoder import TextEncoder
 from recmind.language.features import encoded, encoder_manifest, load_encoder, node_texts
 from recmind.language.gradient_cache import backward_in_parts
 from recmind.language.store import EmbeddingStore
-from recmind.language.windows import Piece
+from recmind.language.windows import Piece, budgeted
 from recmind.text.template import prompt_version
 
 

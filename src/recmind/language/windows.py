@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -134,3 +134,18 @@ def _special_tokens(tokenizer: Any) -> tuple[int, int]:
     mask = one["special_tokens_mask"]
     before = min(next((k for k, special in enumerate(mask) if not special), len(mask)), len(empty))
     return before, len(empty) - before
+
+
+def budgeted(order: list[int], read: list[list[Piece]], budget: int) -> Iterator[list[int]]:
+    """Rows in order, as many together as stay within the budget of padded tokens; at least one."""
+    batch: list[int] = []
+    n_pieces = longest = 0
+    for row in order:
+        n, length = len(read[row]), max(len(piece.ids) for piece in read[row])
+        if batch and (n_pieces + n) * max(longest, length) > budget:
+            yield batch
+            batch, n_pieces, longest = [], 0, 0
+        batch.append(row)
+        n_pieces, longest = n_pieces + n, max(longest, length)
+    if batch:
+        yield batch

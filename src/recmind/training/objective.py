@@ -127,7 +127,7 @@ class Objective:
         self._keys = None
         self.model.language.replace_texts(texts)
         if self.momentum is not None:
-            for name in ("texts", "inputs", "context"):
+            for name in ("texts", "read", "inputs", "context"):
                 setattr(self.momentum, name, getattr(self.model.language, name))
 
     def state(self) -> dict[str, Tensor]:
