@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import importlib.util
 import json
 import warnings
 from collections.abc import Mapping
@@ -55,6 +56,7 @@ class Adapters:
         ConfigError
             If no linear layer of the model is meant by ``settings.targets``.
         """
+        _require_peft()
         from peft import LoraConfig, TaskType, get_peft_model
 
         lora = LoraConfig(
@@ -81,6 +83,7 @@ class Adapters:
         EncoderError
             If the files are damaged or belong to another model.
         """
+        _require_peft()
         from peft import PeftModel
 
         try:
@@ -220,3 +223,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return sorted(value)
     return getattr(value, "value", value)
+
+
+def _require_peft() -> None:
+    if importlib.util.find_spec("peft") is None:
+        raise EncoderError(
+            "adapters need the package peft, which is not installed",
+            where="language.adapters",
+            hint='pip install "recmind[adapters]"',
+        )
