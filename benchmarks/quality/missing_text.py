@@ -1,7 +1,7 @@
 """What is left of each model when texts are missing: runs, a table with intervals, and a plot.
 
-    python benchmarks/quality/missing_text.py --data DATA --datasets amazon-beauty-2014 \
-        --removed 0 0.25 0.5 0.75 --seeds 0 --out runs/missing-text --write docs/results.md
+    python benchmarks/quality/missing_text.py --data DATA --out runs/missing-text --write docs/results.md \
+        --datasets amazon-beauty-2014:0,0.25,0.5,0.75 amazon-electronics-2014-partial-text --seeds 0
 
 For every dataset folder, share of texts removed, model and seed there is one
 ``train_run``; what is finished is not run again, so the script can be stopped
@@ -70,8 +70,9 @@ class Trial:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with the dataset folders")
-    parser.add_argument("--datasets", nargs="+", required=True, help="names of the dataset folders")
-    parser.add_argument("--removed", type=float, nargs="+", default=[0.0], help="shares of the texts to remove")
+    parser.add_argument(
+        "--datasets", nargs="+", required=True, help="dataset folders, with the shares of texts to remove: NAME:0,0.5"
+    )
     parser.add_argument("--models", nargs="+", default=[RIVAL, "RecMind default"], choices=list(MODELS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of removal and training")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs and the report")
@@ -84,8 +85,8 @@ def main() -> None:
     tuned = json.loads(args.tuned.read_text())
     trials = [
         Trial(args.data / dataset, removed, model, seed)
-        for dataset in args.datasets
-        for removed in args.removed
+        for dataset, shares in map(_named, args.datasets)
+        for removed in shares
         for seed in args.seeds
         for model in args.models
     ]
@@ -120,6 +121,12 @@ def has_text(dataset: Dataset) -> np.ndarray:
     """Whether an item has any text as a model with the recipe's settings reads it, bool ``(n_items,)``."""
     texts = item_texts(dataset.items, load_config("default").text, lambda texts, tokens: list(texts))
     return np.array([text is not None for text in texts], dtype=bool)
+
+
+def _named(dataset: str) -> tuple[str, list[float]]:
+    """A dataset's name and the shares of its texts that are removed: none of them, unless said otherwise."""
+    name, _, shares = dataset.partition(":")
+    return name, [float(share) for share in shares.split(",")] if shares else [0.0]
 
 
 def _run(trial: Trial, tuned: dict[str, Any], args: argparse.Namespace) -> None:
@@ -230,7 +237,7 @@ def plot(rows: list[dict[str, Any]], file: Path) -> None:
             shares = sorted(by_share)
             means = [statistics.mean(row["test"]["ndcg@40"] for row in by_share[share]) for share in shares]
             axis.plot([100 * share for (share,) in shares], means, marker="o", label=model)
-        axis.set(title=dataset, xlabel="items with text, %", ylabel="NDCG@40, test", ylim=(0, None))
+        axis.set(title=dataset, xlabel="items with text, %", ylabel="NDCG@40, test", xlim=(-4, 104))
         axis.grid(alpha=0.3)
     axes[0][0].legend(fontsize=8)
     figure.tight_layout()

@@ -87,7 +87,7 @@ def test_the_command_trains_once_reports_and_goes_on(tmp_path: Path, monkeypatch
         "evaluation.bootstrap": 10,
         "threads": 1,
     }
-    command = ["missing_text.py", "--data", tmp_path / "data", "--datasets", "shop", "--removed", 0, 0.5, "--quiet"]
+    command = ["missing_text.py", "--data", tmp_path / "data", "--datasets", "shop:0,0.5", "--quiet"]
     command += ["--out", tmp_path / "out", "--tuned", tuned, "--write", page]
     command += [part for key, value in fast.items() for part in ("--set", f"{key}={value}")]
     monkeypatch.setattr(sys, "argv", [str(part) for part in command])
