@@ -201,10 +201,11 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bytes(way, w
         process = way.recmind(*command, *(["--resume"] if reached else []))
         deadline = time.monotonic() + 200
         while process.poll() is None and time.monotonic() < deadline:
-            if _position(checkpoint) > max(reached, default=(0, 0)):
+            position = _position(checkpoint)
+            if position > max(reached, default=(0, 0)) and position[1]:
                 break
             time.sleep(0.005)
-        time.sleep(waits.uniform(0, 0.2))
+        time.sleep(waits.uniform(0, 0.05))
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not (tmp_path / "killed" / "metrics.json").exists()
