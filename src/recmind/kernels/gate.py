@@ -48,7 +48,7 @@ def mix(
     if not takes(graph.degrees, embeddings, language, log_degree, weight, bias):
         mixed, gamma = reference.mix(_as_rows(embeddings), language, log_degree, weight, bias, graph.n_users)
         return Operand(mixed.to(dtype)[None]), gamma
-    mixed = torch.empty(tiled_shape(graph, *language.shape, dtype), dtype=dtype)
+    mixed = torch.empty(tiled_shape(graph, graph.n_nodes, language.shape[1], dtype), dtype=dtype)
     gamma = torch.empty_like(log_degree, memory_format=torch.contiguous_format)
     tables = (embeddings, language, log_degree, weight, bias, graph.inverse_roots)
     binding.cpu.mix(*map(plain, tables), graph.n_users, mixed, gamma, threads=torch.get_num_threads())
@@ -99,8 +99,10 @@ def mix_backward(
     if not takes(graph.degrees, *tables, grad_language):
         read = (_as_rows(grad), _as_rows(embeddings), language, log_degree, gamma, weight, graph.n_users)
         to_embeddings, *others = reference.mix_backward(*read, grad_language, plus, plus_at)
-        return (Operand(to_embeddings.to(dtype)[None]) if further else to_embeddings, *others)
-    shape = tiled_shape(graph, *language.shape, dtype) if further else language.shape
+        to_language, to_weight, to_bias = others
+        goal = Operand(to_embeddings.to(dtype)[None]) if further else to_embeddings
+        return goal, to_language, to_weight, to_bias
+    shape = tiled_shape(graph, graph.n_nodes, language.shape[1], dtype) if further else language.shape
     to_embeddings = torch.empty(shape, dtype=dtype if further else torch.float32)
     to_language = torch.empty(language.shape) if grad_language is None else grad_language.contiguous()
     sums = torch.empty(2, weight.shape[1] + 1, dtype=torch.float64)

@@ -55,7 +55,8 @@ def operand(
     if not takes(graph.degrees) or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.bfloat16):
         return Operand(x.to(dtype)[None], at)
     scale = graph.inverse_roots if at is None else graph.inverse_roots[at.nodes]
-    shape = tiled_shape(graph, *x.shape, dtype) if at is None else (1, *x.shape)
+    n, d = x.shape
+    shape = tiled_shape(graph, n, d, dtype) if at is None else (1, n, d)
     return Operand(arrange(x.float(), torch.empty(shape, dtype=dtype), scale), at, scaled=True)
 
 
@@ -157,8 +158,9 @@ def mean_of_items(graph: BipartiteGraph, items: Tensor, out: Tensor) -> None:
     if not takes(graph.degrees, items, out):
         out.copy_(reference.mean_of_items(graph, items))
         return
-    tiles = arrange(items, _empty_tiles(graph, *items.shape))
-    means = _empty_tiles(graph, *out.shape)
+    d = items.shape[1]
+    tiles = arrange(items, _empty_tiles(graph, graph.n_items, d))
+    means = _empty_tiles(graph, graph.n_users, out.shape[1])
     arrange(_gather(graph, tiles, means, first_column=graph.n_users, row_scale=graph.inverse_degrees), out)
 
 
@@ -172,8 +174,9 @@ def shares_of_users(graph: BipartiteGraph, users: Tensor, base: Tensor) -> Tenso
     check_rows("base", base, graph.n_items)
     if not takes(graph.degrees, users, base):
         return base + reference.shares_of_users(graph, users)
-    tiles = arrange(users, _empty_tiles(graph, *users.shape), graph.inverse_degrees[: graph.n_users])
-    sums = _gather(graph, tiles, _empty_tiles(graph, *base.shape), first_row=graph.n_users, base=base)
+    tiles = arrange(users, _empty_tiles(graph, graph.n_users, users.shape[1]), graph.inverse_degrees[: graph.n_users])
+    sums = _empty_tiles(graph, graph.n_items, base.shape[1])
+    _gather(graph, tiles, sums, first_row=graph.n_users, base=base)
     return arrange(sums, torch.empty_like(base, memory_format=torch.contiguous_format))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.autograd import Function
@@ -99,7 +101,7 @@ class _Gated(Function):
         graph, wanted, layers = ctx.graph, ctx.wanted, len(weight)
         of_layer = grads[0] / (layers + 1)
         # Nothing comes from layers above the last; below it, each layer also has its own share in the mean.
-        grad = kernels.operand(graph, of_layer, at=wanted)
+        grad: Any = kernels.operand(graph, of_layer, at=wanted)
         of_language, of_weight, of_bias = None, torch.empty_like(weight), weight.new_empty(layers, 2)
         for layer in reversed(range(layers)):
             of_mixed = kernels.product(graph, grad, tiled=True)
