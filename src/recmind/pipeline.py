@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
 import resource
 import shutil
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +14,9 @@ import torch
 from recmind.config import Config
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Split, split_dataset
-from recmind.errors import ConfigError
 from recmind.evaluation.evaluate import Evaluation, HeldOut, evaluate, validation_metrics
 from recmind.evaluation.report import metrics_document
+from recmind.machine import Clock, environment, fitting_threads, resolve_device, threads
 from recmind.model.baselines.popularity import Popularity
 from recmind.model.graph import build_graph
 from recmind.model.language_view import TextInputs
@@ -74,7 +68,7 @@ def train_run(
     DataError, ConfigError, EncoderError, RunError, TrainingError
         Each says what is wrong and what to do; see :mod:`recmind.errors`.
     """
-    clock = _Clock()
+    clock = Clock()
     run = RunFolder(out)
     with clock("load"):
         loaded = dataset if isinstance(dataset, Dataset) else Dataset.load(dataset)
@@ -94,7 +88,7 @@ def train_run(
             graph = build_graph(split.train.users, split.train.items, split.n_users, split.n_items).to(device)
             model = build_model(graph, texts.to(device) if texts else None, config.model, seed=config.seed)
         phase = _language_phase(model, loaded, split, config, texts, run, show_progress)
-        with _threads(config.threads or _fitting_threads(split, config)):
+        with threads(config.threads or fitting_threads(len(split.train), config.model.dim)):
             scorer, fitted = _train(model, split, config, run, fingerprint, resume, show_progress, phase)
         if phase is not None:
             texts = _trained_texts(phase, run)
@@ -193,40 +187,6 @@ def text_inputs(
     )
 
 
-def resolve_device(name: str) -> torch.device:
-    """``auto`` as the best device that is there, any other name as that device.
-
-    Raises
-    ------
-    ConfigError
-        If there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"the device cannot be used: {error}", where="device", got=name, accepted="auto, cpu, cuda"
-        ) from error
-    return device
-
-
-def environment(device: torch.device) -> dict[str, Any]:
-    """What a result depends on beside settings and data."""
-    packages = ("recmind", "torch", "numpy", "polars", "transformers")
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "threads": torch.get_num_threads(),
-        "packages": {name: version(name) for name in packages},
-    }
-
-
 def _train(
     model: Built,
     split: Split,
@@ -299,47 +259,3 @@ def _write_per_user(run: RunFolder, part: str, result: Evaluation) -> None:
     from recmind.files import write_atomic
 
     write_atomic(run / Files.PER_USER.format(split=part), result.per_user.write_parquet)
-
-
-class _Clock:
-    """Wall seconds by stage."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = round(time.perf_counter() - start, 3)
-
-
-def _fitting_threads(split: Split, config: Config) -> int:
-    """One for a small graph, 0 (all) for others.
-
-    At 36,000 interactions of size 64 a second thread saves a tenth on an idle
-    machine and triples the time on a busy one.
-    """
-    return 1 if len(split.train) * config.model.dim < _SMALL_GRAPH else 0
-
-
-_SMALL_GRAPH = 2**22
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if n:
-        torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or "unknown"
