@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from recmind.data.splitting import Split
 from recmind.errors import TrainingError
 from recmind.language.features import mean_of_items
 from recmind.language.training import TrainableTexts
+from recmind.machine import threads
 from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
 from recmind.schema import Files
@@ -119,7 +119,7 @@ class LanguagePhase:
         save:
             Called after every step, so that a checkpoint can be written.
         """
-        with _threads(self.threads):
+        with threads(self.threads):
             if self.position.planned == _NONE:
                 self._begin(progress.epoch)
             self._steps(progress.epoch, save)
@@ -149,7 +149,7 @@ class LanguagePhase:
         """The tables of the best epoch again, and the adapters that made the items'."""
         if any(self.best[side].sha256 != self.worn[side].sha256 for side in self.worn):
             self.worn = dict(self.best)
-            with _threads(self.threads):
+            with threads(self.threads):
                 replace(self.inputs())
 
     def inputs(self) -> TextInputs:
@@ -285,13 +285,3 @@ def estimate(costs: Costs, wanted: int, planned: int, budget: Budget) -> str:
         return text + " (no language.max_minutes)"
     left = f"{budget.left / 60:.1f} of {budget.seconds / 60:g} min are left (language.max_minutes)"
     return f"{text}; {left}" + ("" if planned == wanted else f", which is enough for {planned} steps")
-
-
-@contextmanager
-def _threads(n: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(n)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
