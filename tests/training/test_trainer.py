@@ -128,6 +128,25 @@ class TestEarlyStopping:
         assert (fitted.best_epoch, len(fitted.history)) == (4, 4)
 
 
+class TestLearningRate:
+    def test_grows_with_the_batch_where_it_says_what_it_is_meant_for(self, trainer_of):
+        def rate(size: int, meant_for: int) -> float:
+            training = {"batch_size": size, "learning_rate": 0.01, "learning_rate_batch": meant_for}
+            return trainer_of(**{f"training.{key}": value for key, value in training.items()}).optimizer.defaults["lr"]
+
+        assert rate(4, 0) == 0.01
+        assert rate(4, 4) == 0.01
+        assert rate(4, 2) == 0.02
+        assert rate(2, 8) == 0.0025
+
+    def test_counts_the_batch_that_small_data_allow(self, trainer_of):
+        trainer = trainer_of(**{"training.batch_size": 10**6, "training.learning_rate_batch": 10})
+        assert trainer.batch_size == len(trainer.sampler) // 5
+        assert trainer.optimizer.defaults["lr"] == pytest.approx(
+            trainer.config.training.learning_rate * trainer.batch_size / 10
+        )
+
+
 class TestHistory:
     def test_rows(self, trainer_of):
         fitted = trainer_of(**EVERYTHING).fit()

@@ -32,6 +32,9 @@ class TrainingConfig(Settings):
     """Training interactions per step; fewer where there are not enough for 5 steps an epoch."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 1e-3
     """Adam's step size."""
+    learning_rate_batch: Annotated[int, Field(ge=0)] = 0
+    """Batch size that `learning_rate` is meant for: with another one it is multiplied with their ratio, since a larger
+    batch needs a larger step (linear scaling, Goyal et al. 2017). 0: it is taken as it stands."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
     """β of the L2 term Ω on the initial embeddings of the batch."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 0

@@ -91,7 +91,10 @@ class Trainer:
         self.objective = Objective(model, self.sampler, config)
         self.device = next(model.parameters()).device
         kernels.keep_memory()
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate, fused=True)
+        # Small data in a few batches all the same: patience is counted in epochs.
+        self.batch_size = min(settings.batch_size, max(1, len(self.sampler) // _MIN_STEPS))
+        scale = self.batch_size / settings.learning_rate_batch if settings.learning_rate_batch else 1.0
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate * scale, fused=True)
         self.state = Progress()
         self.best: dict[str, Tensor] = {}
 
@@ -213,9 +216,7 @@ class Trainer:
             self.state.stopped = self.state.misses >= self.config.training.patience
 
     def _interaction_batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        # Small data in a few batches all the same: patience is counted in epochs.
-        size = min(self.config.training.batch_size, max(1, len(self.sampler) // _MIN_STEPS))
-        return self.sampler.batches(size, generator)
+        return self.sampler.batches(self.batch_size, generator)
 
     def _node_batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of users and of items; the shorter side comes round again until the longer one is through."""
