@@ -1,0 +1,162 @@
+"""What a study has to do: a job per variant and seed, with its settings, folders and command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import Any
+
+from recmind.config import Config, load_config
+from recmind.errors import ConfigError, RunError
+from recmind.schema import Files
+from recmind.studies.suites import ORIGINAL, Suite, TextChange, Variant, slug
+from recmind.training.run_folder import RunFolder, run_fingerprint
+
+_NOT_SET = {"seed": "--seeds", "recipe": "--suite", "model.name": "--suite"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One variant with one seed: a line of the results."""
+
+    variant: Variant
+    seed: int
+    dataset: Path
+    """The dataset of the study."""
+    out: Path
+    """Folder of the study."""
+    overrides: tuple[str, ...]
+    """Changes to the recipe as ``key=value``."""
+    config: Config
+
+    @property
+    def run(self) -> Path:
+        """Run folder that is measured."""
+        return self._run(self.variant.folder)
+
+    @property
+    def trained(self) -> Path:
+        """Run folder that is trained: another one where the run is then refreshed."""
+        return self._run(self.variant.start) if self.variant.refreshed else self.run
+
+    @property
+    def data(self) -> Path:
+        """Dataset folder that is trained on."""
+        return self.data_of(self.variant.texts)
+
+    @property
+    def row_file(self) -> Path:
+        """Where the line of the results is kept."""
+        return self.out / "rows" / f"{slug(self.variant.label)}-s{self.seed}.json"
+
+    def data_of(self, texts: TextChange) -> Path:
+        """The dataset with its texts changed."""
+        return self.dataset if texts == ORIGINAL else self.out / "data" / f"{texts.name}-s{self.seed}"
+
+    def command(self) -> str:
+        """Command that makes the run; for a refreshed one, from the run that it begins with."""
+        if self.variant.refreshed:
+            items = self.data_of(self.variant.refreshed) / Files.ITEMS
+            run = quote(str(self.run))
+            refresh = f"recmind refresh {quote(str(self.trained))} --items {quote(str(items))} --out {run}"
+            return f"{refresh} && recmind evaluate {run}"
+        parts = ["recmind", "train", str(self.data), "--out", str(self.run)]
+        parts += ["--recipe", self.variant.recipe, "--model", self.variant.model, "--seed", str(self.seed)]
+        parts += [word for text in self.overrides for word in ("--set", text)]
+        return " ".join(map(quote, parts))
+
+    def state(self, dataset_hash: str | None) -> str:
+        """``new``, ``unfinished`` or ``finished``, of the run that is trained.
+
+        Raises
+        ------
+        RunError
+            If it is a run with other settings or, where the hash is given, other data.
+        """
+        run = RunFolder(self.trained)
+        if not (run / Files.STATE).exists() or not (run / Files.CONFIG).exists():
+            return "new"
+        if dataset_hash is not None and run.read_json(Files.STATE).get("fingerprint") != self.fingerprint(dataset_hash):
+            raise RunError(
+                "the folder holds a run with other settings or other data",
+                where=run.path,
+                hint="choose another --out, or repeat the study with its own --set and dataset",
+            )
+        return "finished" if run.finished else "unfinished"
+
+    def fingerprint(self, dataset_hash: str) -> str:
+        """What the trained run depends on."""
+        return run_fingerprint(self.config, dataset_hash)
+
+    def _run(self, folder: str) -> Path:
+        return self.out / "runs" / f"{folder}-s{self.seed}"
+
+
+def plan(
+    suite: Suite,
+    dataset: Path,
+    out: Path,
+    *,
+    seeds: Sequence[int] = (0,),
+    settings: Iterable[str] = (),
+    variants: Sequence[str] = (),
+) -> list[Job]:
+    """Every job of a suite, seed by seed, so that a stopped study has whole seeds.
+
+    Parameters
+    ----------
+    settings:
+        ``key=value`` for every run; they win over what the suite sets.
+    variants:
+        Labels, or the names of their folders; without any, all.
+
+    Raises
+    ------
+    ConfigError
+        If a setting or variant is unknown, or a setting is what the suite varies.
+    """
+    chosen = _chosen(suite, variants)
+    given = _pairs(settings)
+    _check_free(suite, given)
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ConfigError("seeds must be different whole numbers from 0", where="--seeds", got=list(seeds))
+    jobs = []
+    for seed in seeds:
+        for variant in chosen:
+            merged = {key: json.dumps(value, ensure_ascii=False) for key, value in variant.overrides.items()} | given
+            overrides = tuple(f"{key}={value}" for key, value in merged.items())
+            config = load_config(variant.recipe, model=variant.model, overrides=[*overrides, f"seed={seed}"])
+            jobs.append(Job(variant, seed, dataset, out, overrides, config))
+    return jobs
+
+
+def _chosen(suite: Suite, names: Sequence[str]) -> list[Variant]:
+    known = {slug(variant.label): variant for variant in suite.variants}
+    unknown = [name for name in names if slug(name) not in known]
+    if unknown:
+        raise ConfigError("there is no such variant in the suite", where="--variants", got=unknown, accepted=known)
+    wanted = {slug(name) for name in names} or known.keys()
+    return [variant for name, variant in known.items() if name in wanted]
+
+
+def _pairs(settings: Iterable[str]) -> dict[str, str]:
+    pairs = {}
+    for text in settings:
+        key, separator, value = text.partition("=")
+        if not separator or not key.strip():
+            raise ConfigError("a setting must read key=value", where="--set", got=text, hint="--set model.layers=3")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _check_free(suite: Suite, given: Mapping[str, Any]) -> None:
+    """Refuse settings that tell the variants apart: they would all be the same run."""
+    for key in given:
+        if key in _NOT_SET:
+            raise ConfigError("the study sets this itself", where="--set", got=key, hint=f"see {_NOT_SET[key]}")
+        values = {json.dumps(variant.overrides.get(key)) for variant in suite.variants}
+        if len(values) > 1:
+            raise ConfigError("this is what the suite varies", where="--set", got=key, hint="leave it to the suite")

@@ -1,0 +1,281 @@
+"""Studies: the runs of a suite one after the other, their results in one table, and a report.
+
+The folder of a study holds
+
+- ``study.json``: dataset and suite that it is of,
+- ``runs/<variant>-s<seed>``: run folders as ``recmind train`` makes them,
+- ``data/``: datasets with changed texts, where the suite changes some,
+- ``rows/``: the line of each run, as soon as it is finished,
+- ``results.parquet``, ``report.md``, ``report.png``: everything together.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+import polars as pl
+
+from recmind.data.dataset import Dataset
+from recmind.errors import RecMindError, RunError
+from recmind.files import write_atomic
+from recmind.progress import note
+from recmind.schema import Files
+from recmind.serving.refresh import refresh
+from recmind.studies.drift import can_change, with_changed_texts
+from recmind.studies.plan import Job, plan
+from recmind.studies.report import RESULTS, write_report
+from recmind.studies.rows import Row, as_table, make_row, save_row, saved_row
+from recmind.studies.suites import ORIGINAL, TextChange, suite_named
+
+_MARK, _LOCK = "study.json", ".lock"
+_WAIT: Final = 20.0
+"""Seconds within which a training whose study was killed notices that and ends."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study found.
+
+    Attributes
+    ----------
+    results:
+        One row per run; columns as in ``results.parquet``.
+    failed:
+        What went wrong, by variant and seed.
+    notes:
+        What was left out, and why.
+    report:
+        The report's Markdown.
+    """
+
+    results: pl.DataFrame
+    failed: dict[str, str]
+    notes: list[str]
+    report: str
+
+
+def run_study(
+    dataset: str | Path,
+    suite: str,
+    out: str | Path,
+    *,
+    seeds: Sequence[int] = (0,),
+    settings: Iterable[str] = (),
+    variants: Sequence[str] = (),
+    show_progress: bool = True,
+) -> Study:
+    """Make every run of a suite that is not there yet, and write the table and the report.
+
+    A finished run with the same settings is not made again, and one that was
+    stopped goes on. A run that fails is noted, and the others are made.
+
+    Parameters
+    ----------
+    dataset:
+        Dataset folder.
+    suite:
+        A key of :data:`~recmind.studies.suites.SUITES`.
+    out:
+        Folder of the study.
+    seeds:
+        Each variant is run once with each.
+    settings, variants:
+        See :func:`~recmind.studies.plan.plan`.
+
+    Raises
+    ------
+    ConfigError
+        If the suite, a variant or a setting is unknown.
+    RunError
+        If ``out`` holds something else, or runs with other settings.
+    """
+    folder = Path(out)
+    jobs = plan(suite_named(suite), Path(dataset), folder, seeds=seeds, settings=settings, variants=variants)
+    data = _Data(Path(dataset))
+    jobs, notes = _possible(jobs, Dataset.load(dataset))
+    with _claimed(folder, suite, data.hash(Path(dataset))) as lock:
+        rows, failed = _make_all(jobs, suite, data, lock, show_progress)
+        table = as_table(rows)
+        text = write_report(table, suite, folder, dataset=str(dataset), failed=failed, notes=notes)
+    return Study(table, failed, notes, text)
+
+
+def list_runs(
+    dataset: str | Path,
+    suite: str,
+    out: str | Path,
+    *,
+    seeds: Sequence[int] = (0,),
+    settings: Iterable[str] = (),
+    variants: Sequence[str] = (),
+) -> list[tuple[str, str, str]]:
+    """Variant with seed, state (``new``, ``unfinished``, ``finished``) and command of every run; nothing is made."""
+    jobs = plan(suite_named(suite), Path(dataset), Path(out), seeds=seeds, settings=settings, variants=variants)
+    jobs, _ = _possible(jobs, Dataset.load(dataset))
+    data = _Data(Path(dataset))
+    listed = []
+    for job in jobs:
+        state = job.state(data.hash(job.data) if job.data.exists() else None)
+        if job.variant.refreshed and not job.run.exists():
+            state = "new"
+        listed.append((_name(job), state, job.command()))
+    return listed
+
+
+def _make_all(
+    jobs: list[Job], suite: str, data: _Data, lock: int, show_progress: bool
+) -> tuple[list[Row], dict[str, str]]:
+    rows: list[Row] = []
+    failed: dict[str, str] = {}
+    for number, job in enumerate(jobs, 1):
+        try:
+            note(f"{number} of {len(jobs)}: {_name(job)}", show=show_progress)
+            rows.append(_made(job, suite, data, lock, show_progress))
+        except RecMindError as error:
+            failed[_name(job)] = str(error)
+            note(f"{_name(job)} failed: {error}", show=show_progress)
+        else:
+            write_atomic(job.out / RESULTS, as_table(rows).write_parquet)
+    return rows, failed
+
+
+def _made(job: Job, suite: str, data: _Data, lock: int, show_progress: bool) -> Row:
+    """The line of a job, for which whatever is not there yet is made."""
+    for texts in (job.variant.texts, job.variant.refreshed, job.variant.divided_by):
+        data.ensure(job, texts or ORIGINAL)
+    digest = data.hash(job.data)
+    state = job.state(digest)
+    row = saved_row(job, digest) if state == "finished" else None
+    if row is not None:
+        return row
+    if state != "finished":
+        _train(job, lock, show_progress)
+    seconds: dict[str, float] = {}
+    if job.variant.refreshed and not job.run.exists():
+        start = time.perf_counter()
+        refresh(job.trained, job.data_of(job.variant.refreshed) / Files.ITEMS, out=job.run)
+        seconds["refresh"] = round(time.perf_counter() - start, 3)
+    row = make_row(job, suite, digest, seconds)
+    save_row(job, row)
+    return row
+
+
+def _train(job: Job, lock: int, show_progress: bool) -> None:
+    """Train in a process of its own, which ends with this one."""
+    order = {
+        "dataset": str(job.data),
+        "config": job.config.model_dump(mode="json", exclude_none=True),
+        "out": str(job.trained),
+        "show_progress": show_progress,
+    }
+    command = [sys.executable, "-m", "recmind.studies.worker"]
+    # The worker holds the study's lock too: a new study waits until the last one's training has ended.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=(lock,)
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(order) + "\n")
+            process.stdin.flush()
+            said = process.stdout.read().strip()
+        except BrokenPipeError:
+            said = ""
+        finally:
+            _close(process.stdin)
+    if process.returncode:
+        ended = f"the training ended with exit code {process.returncode}"
+        if process.returncode < 0:
+            ended = f"the training was killed by signal {-process.returncode}"
+        raise RunError(said or ended, where=None if said else job.trained)
+
+
+def _close(pipe: IO[str]) -> None:
+    with suppress(BrokenPipeError):
+        pipe.close()
+
+
+class _Data:
+    """Datasets of a study: made once, each hashed once."""
+
+    def __init__(self, original: Path) -> None:
+        self.original = original
+        self._hashes: dict[Path, str] = {}
+
+    def ensure(self, job: Job, texts: TextChange) -> None:
+        """Write the dataset with changed texts, if it is not there."""
+        path = job.data_of(texts)
+        # dataset.json is written last: without it the folder is not whole.
+        if texts != ORIGINAL and not (path / Files.DATASET).exists():
+            with_changed_texts(Dataset.load(self.original), texts, job.seed).save(path)
+
+    def hash(self, path: Path) -> str:
+        """Digest of a dataset's content."""
+        if path not in self._hashes:
+            self._hashes[path] = Dataset.load(path).hash
+        return self._hashes[path]
+
+
+def _possible(jobs: list[Job], dataset: Dataset) -> tuple[list[Job], list[str]]:
+    """Jobs whose change of texts the dataset allows, and a note about the others."""
+    kept, left = [], set()
+    for job in jobs:
+        changes = [texts for texts in (job.variant.texts, job.variant.divided_by) if texts]
+        if all(can_change(dataset, texts) for texts in changes):
+            kept.append(job)
+        else:
+            left.add(changes[-1].kind)
+    return kept, [f"Left out: changes of the kind `{kind}`; no item has what they need." for kind in sorted(left)]
+
+
+@contextmanager
+def _claimed(folder: Path, suite: str, dataset_hash: str) -> Iterator[int]:
+    """Hold the folder of a study for this process and its trainings; yields the lock's file descriptor."""
+    mark = {"suite": suite, "dataset_hash": dataset_hash}
+    if folder.exists() and not folder.is_dir():
+        raise RunError("the folder of a study cannot be a file", where=folder, hint="choose another --out")
+    if (folder / _MARK).exists():
+        there = json.loads((folder / _MARK).read_text(encoding="utf-8"))
+        if there != mark:
+            raise RunError(
+                "the folder holds a study of another suite or another dataset",
+                where=folder,
+                got=there.get("suite"),
+                hint="choose another --out",
+            )
+    elif folder.exists() and (others := sorted(e.name for e in folder.iterdir() if e.name[0] != ".")):
+        raise RunError("the folder is not empty and holds no study", where=folder, got=others[:5], hint="another --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as lock:
+        _wait_for(lambda: _locked(lock), folder)
+        write_atomic(folder / _MARK, lambda path: path.write_text(json.dumps(mark) + "\n", encoding="utf-8"))
+        yield lock.fileno()
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _wait_for(done: Callable[[], bool], folder: Path) -> None:
+    until = time.monotonic() + _WAIT
+    while not done():
+        if time.monotonic() > until:
+            raise RunError("another study is under way in this folder", where=folder)
+        time.sleep(0.1)
+
+
+def _name(job: Job) -> str:
+    return f"{job.variant.label}, seed {job.seed}"
