@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 from recmind.config import Config, load_config
 from recmind.errors import ConfigError, RunError
@@ -152,11 +151,10 @@ def _pairs(settings: Iterable[str]) -> dict[str, str]:
     return pairs
 
 
-def _check_free(suite: Suite, given: Mapping[str, Any]) -> None:
-    """Refuse settings that tell the variants apart: they would all be the same run."""
+def _check_free(suite: Suite, given: Iterable[str]) -> None:
+    """Refuse settings that tell the variants apart, and those that have an option of their own."""
     for key in given:
         if key in _NOT_SET:
             raise ConfigError("the study sets this itself", where="--set", got=key, hint=f"see {_NOT_SET[key]}")
-        values = {json.dumps(variant.overrides.get(key)) for variant in suite.variants}
-        if len(values) > 1:
+        if key in suite.varies:
             raise ConfigError("this is what the suite varies", where="--set", got=key, hint="leave it to the suite")

@@ -201,21 +201,30 @@ def _drift(results: pl.DataFrame, out: Path) -> list[str]:
                     continue
                 names = [f"{side}.{metric}" for side in ("changed", "unchanged") for metric in (recall, ndcg)]
                 cells = [_spread([row.get(name) for row in rows]) for name in names]
-                lines.append([texts, f"{share:.0%}", direction, what, *cells])
+                cost = "0" if what == "old vectors" else _middle([_cost(row) for row in rows])
+                lines.append([texts, f"{share:.0%}", direction, what, *cells, cost])
     head = [
         "change",
         "items",
         "texts get",
         "vectors",
         *(f"{metric}, {side}" for side in ("changed", "unchanged") for metric in (recall, ndcg)),
+        "seconds",
     ]
     text = (
         "`words`: half of the words of the changed items are gone; `titles`: their titles are made anew from category "
         "and brand. *worse*: trained on the original texts, which then change. *restored*: the other way round, "
         "trained on the changed texts and then given the original ones. Targets whose text changed, and the others; "
-        "both are ranked among all items. The share is of the items that have what the change needs."
+        "both are ranked among all items. The share is of the items that have what the change needs. Seconds of the "
+        "refresh, or of encoding and training; texts in the cache of embeddings cost none."
     )
     return ["## Text drift", text, _markdown(head, lines)]
+
+
+def _cost(row: dict[str, Any]) -> float | None:
+    """Seconds of a refresh, or of reading the texts and training."""
+    parts = [row.get(f"seconds.{stage}") for stage in ("refresh", "encode", "train")]
+    return sum(part for part in parts if part is not None) if any(part is not None for part in parts) else None
 
 
 _SECTIONS = {"stability": _stability, "drift": _drift}

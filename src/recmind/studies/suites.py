@@ -75,6 +75,8 @@ class Suite:
 
     question: str
     variants: tuple[Variant, ...]
+    varies: tuple[str, ...] = ()
+    """Settings that tell the variants apart, so that nobody can set them for all."""
     sections: tuple[Section, ...] = ()
 
 
@@ -128,12 +130,14 @@ def _lora(rank: int) -> dict[str, Any]:
 
 def _adapters() -> Iterator[Variant]:
     instruction = {"text.item_instruction": _INSTRUCTION}
+    frozen = "frozen, MLP"
+    yield Variant(frozen, overrides={"model.projection": "mlp"})
     yield Variant("frozen, linear", overrides={"model.projection": "linear"})
-    yield Variant("frozen, MLP", overrides={"model.projection": "mlp"})
     # Without this one, what the instruction alone does would be put down to the adapters.
-    yield Variant("frozen, MLP, instruction", overrides={"model.projection": "mlp", **instruction})
+    yield Variant(f"{frozen}, instruction", overrides={"model.projection": "mlp", **instruction})
     yield Variant("LoRA", overrides={"model.projection": "mlp", **_lora(_RANK)})
-    yield Variant("LoRA, instruction", overrides={"model.projection": "mlp", **_lora(_RANK), **instruction})
+    both = {"model.projection": "mlp", **_lora(_RANK), **instruction}
+    yield Variant("LoRA, instruction", overrides=both, against="LoRA")
 
 
 def _rank() -> Iterator[Variant]:
@@ -172,19 +176,23 @@ def _drift() -> Iterator[Variant]:
 
 SUITES: Final[dict[str, Suite]] = {
     "warmup": Suite(
-        "Does a warm-up on the alignment alone make training more stable over seeds?", tuple(_warmup()), ("stability",)
+        "Does a warm-up on the alignment alone make training more stable over seeds?",
+        tuple(_warmup()),
+        ("training.warmup_epochs",),
+        ("stability",),
     ),
     "adapters": Suite(
         "What is a language model with trained adapters worth, against the frozen one, with and without an "
         "instruction before the items' texts?",
         tuple(_adapters()),
+        ("model.projection", "language.adapters.rank", "text.item_instruction"),
     ),
-    "rank": Suite("How many dimensions do the adapters need?", tuple(_rank())),
+    "rank": Suite("How many dimensions do the adapters need?", tuple(_rank()), ("language.adapters.rank",)),
     "drift": Suite(
         "When texts change after training: is it enough to read them again (`recmind refresh`), or must the model be "
         "trained again?",
         tuple(_drift()),
-        ("drift",),
+        sections=("drift",),
     ),
 }
 """Suites by the name that ``--suite`` takes."""
