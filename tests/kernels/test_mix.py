@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recmind import kernels
-from recmind.kernels import reference
+from recmind.kernels import reference, tiles
 from recmind.kernels.tiles import arrange, tiled_shape
 from recmind.model.graph import BipartiteGraph, NodeSubset
 
@@ -128,6 +128,21 @@ class TestMix:
         for one, other in zip(*results, strict=True):
             one, other = (x.tiles if isinstance(x, kernels.Operand) else x for x in (one, other))
             np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4 * max(1.0, float(one.abs().max())))
+
+    def test_tiles_whose_ends_do_not_meet(self, compiled, tables, normal, graph_with, monkeypatch):
+        monkeypatch.setattr(tiles, "tile_width", lambda rows, d, dtype, cache: 48 if dtype == torch.float32 else 32)
+        graph, (embeddings, *others) = graph_with(11, 6), tables(11, 96)
+        in_tiles = arrange(embeddings, torch.empty(2, 11, 48))
+        (exact, gamma), (low, same) = (kernels.mix(graph, in_tiles, *others, dtype) for dtype in (None, torch.bfloat16))
+        assert exact.tiles.shape == (2, 11, 48)
+        assert low.tiles.shape == (3, 11, 32)
+        assert torch.equal(kernels.rows_of(low.tiles), kernels.rows_of(exact.tiles).bfloat16())
+        assert torch.equal(same, gamma)
+        expected, _ = reference.mix(*(table.double() for table in (embeddings, *others)), graph.n_users)
+        np.testing.assert_allclose(rows(graph, exact), expected, rtol=1e-5, atol=1e-5)
+        there = kernels.operand(graph, embeddings, dtype=torch.bfloat16)
+        again = arrange(in_tiles, torch.empty(3, 11, 32, dtype=torch.bfloat16), graph.inverse_roots)
+        assert torch.equal(there.tiles, again)
 
     @pytest.mark.parametrize("bias", [-1e4, -100.0, 100.0, 1e4])
     def test_closed_and_open_gates_are_exact(self, body, tables, graph_with, bias: float):

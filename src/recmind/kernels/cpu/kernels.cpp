@@ -255,11 +255,16 @@ void gather_sum(const GatherSum& a, int threads) {
         a.out.bf16 ? gather_all<float, bf16>(a, threads) : gather_all<float, float>(a, threads);
 }
 
+// Columns that lie behind each other in all of the tables. Tiles of different widths share steps of 16.
+inline std::int64_t piece_of(const Table& a, const Table& b, const Table& c) {
+    return a.width == b.width && b.width == c.width ? a.width : 16;
+}
+
 constexpr std::int64_t arrange_rows = 512;
 
 template <class Out>
 void arrange_all(const Arrange& a, int threads) {
-    const std::int64_t piece = least(least(a.x.width, a.out.width), a.d);
+    const std::int64_t piece = piece_of(a.x, a.x, a.out);
     for_chunks(threads, (a.n + arrange_rows - 1) / arrange_rows, [&](std::int64_t chunk) {
         const std::int64_t end = least(a.n, (chunk + 1) * arrange_rows);
         for (std::int64_t r = chunk * arrange_rows; r < end; ++r) {
@@ -302,11 +307,6 @@ Chunk mix_chunk(std::int64_t chunk, std::int64_t n, std::int64_t n_users) {
     if (chunk < of_users) return {chunk * mix_rows, least(n_users, (chunk + 1) * mix_rows), 0};
     const std::int64_t begin = n_users + (chunk - of_users) * mix_rows;
     return {begin, least(n, begin + mix_rows), 1};
-}
-
-// Columns that lie behind each other in all of the tables.
-inline std::int64_t piece_of(const Table& a, const Table& b, const Table& c) {
-    return least(a.width, least(b.width, c.width));
 }
 
 template <class Out>
