@@ -17,8 +17,8 @@ from recmind.data.splitting import Split, split_dataset
 from recmind.evaluation.evaluate import Evaluation, HeldOut, evaluate, validation_metrics
 from recmind.evaluation.report import metrics_document
 from recmind.machine import Clock, environment, fitting_threads, resolve_device, threads
-from recmind.model.baselines.popularity import Popularity
 from recmind.model.graph import build_graph
+from recmind.model.item_item import Computed
 from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
 from recmind.model.registry import Built, build_model, needs_text
@@ -88,11 +88,13 @@ def train_run(
             graph = build_graph(split.train.users, split.train.items, split.n_users, split.n_items).to(device)
             model = build_model(graph, texts.to(device) if texts else None, config.model, seed=config.seed)
         phase = _language_phase(model, loaded, split, config, texts, run, show_progress)
-        with threads(config.threads or fitting_threads(len(split.train), config.model.dim)):
+        with threads(config.threads or fitting_threads(len(split.train), config.model.dim)), clock("train"):
             scorer, fitted = _train(model, split, config, run, fingerprint, resume, show_progress, phase)
         if phase is not None:
             texts = _trained_texts(phase, run)
-        clock.seconds["train"] = round(fitted.seconds, 3) if fitted else 0.0
+        if fitted is not None:
+            # Of an interrupted run the seconds before count too, and reading a checkpoint does not.
+            clock.seconds["train"] = round(fitted.seconds, 3)
         run.write_text(Files.HISTORY, "".join(json.dumps(row) + "\n" for row in (fitted.history if fitted else [])))
         run.write_model(_model_tensors(model, scorer, texts))
         with clock("evaluate"):
@@ -197,7 +199,8 @@ def _train(
     show_progress: bool,
     language: LanguagePhase | None = None,
 ) -> tuple[Scorer, Fitted | None]:
-    if isinstance(model, Popularity):
+    if isinstance(model, Computed):
+        model.fit()
         return model, None
 
     def validate(scorer: Scorer) -> float:
@@ -244,12 +247,12 @@ def _trained_texts(phase: LanguagePhase, run: RunFolder) -> TextInputs:
 
 
 def _model_tensors(model: Built, scorer: Scorer, texts: TextInputs | None) -> dict[str, torch.Tensor]:
-    if isinstance(model, Popularity):
-        users, items = model.vectors()
-        return {Tensors.USERS: users, Tensors.ITEMS: items}
-    assert isinstance(scorer, VectorScorer)
-    tensors = {Tensors.USERS: scorer.users, Tensors.ITEMS: scorer.items}
-    tensors |= {f"{Tensors.PARAMETERS}{name}": value for name, value in model.state_dict().items()}
+    if isinstance(model, Computed):
+        tensors = model.tensors()
+    else:
+        assert isinstance(scorer, VectorScorer)
+        tensors = {Tensors.USERS: scorer.users, Tensors.ITEMS: scorer.items}
+        tensors |= {f"{Tensors.PARAMETERS}{name}": value for name, value in model.state_dict().items()}
     if texts is not None:
         tensors |= {f"{Tensors.TEXTS}{name}": value for name, value in vars(texts).items() if value is not None}
     return tensors

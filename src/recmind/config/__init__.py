@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from recmind.config.adapters import AdapterConfig
 from recmind.config.base import Fraction, Positive, Settings
+from recmind.config.baselines import BaselinesConfig, EaseConfig, KnnConfig
 from recmind.config.checking import validate_config
 from recmind.config.data import PrepareConfig, SplitConfig
 from recmind.config.language import LanguageConfig, TextConfig
@@ -26,10 +27,13 @@ from recmind.config.training import EvaluationConfig, TrainingConfig
 __all__ = [
     "AdapterConfig",
     "AlignmentConfig",
+    "BaselinesConfig",
     "Config",
+    "EaseConfig",
     "EvaluationConfig",
     "Fraction",
     "GateConfig",
+    "KnnConfig",
     "LanguageConfig",
     "ModelConfig",
     "ModelName",

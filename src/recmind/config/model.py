@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from recmind.config.base import Fraction, Positive, Settings
+from recmind.config.baselines import BaselinesConfig
 
-ModelName = Literal["recmind", "lightgcn", "text", "popularity"]
+ModelName = Literal["recmind", "lightgcn", "text", "popularity", "item-knn", "item-knn-text", "ease"]
 
 
 class GateConfig(Settings):
@@ -43,7 +44,8 @@ class ModelConfig(Settings):
     """The model."""
 
     name: ModelName = "recmind"
-    """`recmind`, or a baseline: `lightgcn`, `text` (graph over text embeddings alone), `popularity`."""
+    """`recmind`, or a baseline: `lightgcn`, `text` (graph over text embeddings alone), `popularity`, `item-knn`,
+    `item-knn-text` (item neighbours and likeness of texts), `ease`."""
     dim: Positive = 64
     """d, the size of every node's vector."""
     layers: Annotated[int, Field(ge=0, le=8)] = 2
@@ -82,3 +84,5 @@ class ModelConfig(Settings):
     read per edge at three digits of precision; sums are float32."""
     gate: GateConfig = GateConfig()
     """The gate."""
+    baselines: BaselinesConfig = BaselinesConfig()
+    """What only baselines read."""

@@ -8,21 +8,27 @@ import torch
 
 from recmind.config import ModelConfig
 from recmind.errors import ConfigError
+from recmind.model.baselines.ease import Ease
+from recmind.model.baselines.item_knn import ItemKNN
+from recmind.model.baselines.item_knn_text import ItemKNNText
 from recmind.model.baselines.lightgcn import LightGCN
 from recmind.model.baselines.popularity import Popularity
 from recmind.model.baselines.text import TextGraph
 from recmind.model.graph import BipartiteGraph
+from recmind.model.item_item import Computed
 from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
 from recmind.model.views import GraphModel
 
-Built = GraphModel | Popularity
+Built = GraphModel | Computed
 _Builder = Callable[[BipartiteGraph, TextInputs, ModelConfig], Built]
 
-_WITH_TEXT: dict[str, _Builder] = {"recmind": RecMind, "text": TextGraph}
+_WITH_TEXT: dict[str, _Builder] = {"recmind": RecMind, "text": TextGraph, "item-knn-text": ItemKNNText}
 _WITHOUT_TEXT: dict[str, Callable[[BipartiteGraph, ModelConfig], Built]] = {
     "lightgcn": LightGCN,
     "popularity": lambda graph, config: Popularity(graph),
+    "item-knn": ItemKNN,
+    "ease": Ease,
 }
 
 
@@ -34,6 +40,11 @@ def model_names() -> list[str]:
 def needs_text(name: str) -> bool:
     """Whether the model reads texts."""
     return name in _WITH_TEXT
+
+
+def places_new_items(name: str) -> bool:
+    """Whether the model gives items vectors from their texts alone, so that it can take items after training."""
+    return name in ("recmind", "text")
 
 
 def build_model(graph: BipartiteGraph, texts: TextInputs | None, config: ModelConfig, *, seed: int) -> Built:

@@ -103,7 +103,7 @@ class Move:
         self.user_why = np.where(shifted[:n_users] & (users_why == ""), through, users_why)
         self.item_why = items.why.copy()
         self.item_why[:n][shifted[n_users:] & (items.why[:n] == "")] = "guess"
-        scorer = recommender.scorer
+        scorer = recommender.vectors
         self.users = torch.where(torch.from_numpy(self.user_why != "")[:, None], self.whole[0], scorer.users)
         trained = torch.from_numpy(self.item_why[:n] != "")[:, None]
         kept = torch.cat([scorer.items[n:], arrived[len(scorer.items) - n :]])  # as they are; the new ones behind them
@@ -126,7 +126,7 @@ class Move:
 
     def others(self) -> dict[str, Any]:
         """How far the rows that stay would have moved through the graph."""
-        scorer, n = self.recommender.scorer, self.n_trained
+        scorer, n = self.recommender.vectors, self.n_trained
         stay = np.concatenate([self.user_why == "", self.item_why[:n] == ""])
         found = np.concatenate([cosines(scorer.users, self.whole[0]), cosines(scorer.items[:n], self.whole[1])])[stay]
         found = found[np.isfinite(found)]
@@ -144,7 +144,11 @@ class Move:
 
     def _moved_items(self, ids: pl.Series) -> pl.DataFrame:
         recommender = self.recommender
-        scorer, dim, block = recommender.scorer, recommender.config.model.dim, recommender.config.evaluation.block_users
+        scorer, dim, block = (
+            recommender.vectors,
+            recommender.config.model.dim,
+            recommender.config.evaluation.block_users,
+        )
         rows = np.flatnonzero(self.item_why != "")
         there = rows[rows < scorer.n_items]
         old, new = torch.from_numpy(item_vectors(recommender)[0][there]), self.spoken_items.vectors[there]
@@ -160,7 +164,7 @@ class Move:
         )
 
     def _moved_users(self) -> pl.DataFrame:
-        recommender, scorer = self.recommender, self.recommender.scorer
+        recommender, scorer = self.recommender, self.recommender.vectors
         dim, block, split = recommender.config.model.dim, recommender.config.evaluation.block_users, recommender.split
         rows = np.flatnonzero(self.user_why != "")
         if self.spoken_users is None:

@@ -17,8 +17,9 @@ from recmind.errors import ConfigError, DataError, RunError
 from recmind.evaluation.ranking import Seen, top_k
 from recmind.files import write_atomic
 from recmind.model.graph import build_graph
+from recmind.model.item_item import ItemItem
 from recmind.model.language_view import TextInputs
-from recmind.model.registry import build_model, needs_text
+from recmind.model.registry import build_model, needs_text, places_new_items
 from recmind.model.views import GraphModel, VectorScorer
 from recmind.schema import Columns, Files, Tensors
 from recmind.training.run_folder import RunFolder
@@ -34,7 +35,7 @@ _PARTS: dict[str, tuple[str, ...]] = {
 
 
 class Recommender:
-    """Recommends from the final vectors h of a run.
+    """Recommends from the final vectors h of a run, or from its item-item weights.
 
     Attributes
     ----------
@@ -43,7 +44,7 @@ class Recommender:
     split:
         The interactions that the run knows.
     scorer:
-        ⟨h_u, h_i⟩.
+        ⟨h_u, h_i⟩, or the item-item weights of a model that has those instead.
     adapters:
         Folder of the adapters that read the items' texts; ``None`` where the
         frozen language model did.
@@ -60,7 +61,10 @@ class Recommender:
     ) -> None:
         self.config, self.users, self.items, self.split = config, users, items, split
         self._tensors, self.adapters = tensors, adapters
-        self.scorer = VectorScorer(tensors[Tensors.USERS], tensors[Tensors.ITEMS])
+        if Tensors.USERS in tensors:
+            self.scorer: VectorScorer | ItemItem = VectorScorer(tensors[Tensors.USERS], tensors[Tensors.ITEMS])
+        else:
+            self.scorer = self._restored()
 
     @classmethod
     def load(cls, run: str | Path) -> Recommender:
@@ -74,7 +78,8 @@ class Recommender:
         folder = RunFolder(run)
         config = folder.config()
         tensors, users, items = _of_one_time(folder)
-        for key, table in ((Tensors.USERS, users), (Tensors.ITEMS, items)):
+        by_items = Tensors.WEIGHTS in tensors or Tensors.WEIGHT_OFFSETS in tensors
+        for key, table in () if by_items else ((Tensors.USERS, users), (Tensors.ITEMS, items)):
             if key not in tensors or len(tensors[key]) != table.height:
                 raise RunError(
                     "the model and the tables of the run do not belong together",
@@ -138,11 +143,17 @@ class Recommender:
         )
 
     def similar_items(self, item: str, k: int = 10) -> pl.DataFrame:
-        """The k items whose vectors point most nearly the way of ``item``'s: ``item_id``, ``score`` (cosine)."""
-        # Without the column of the popularity term, which says nothing about likeness.
-        vectors = torch.nn.functional.normalize(self.scorer.items[:, : self.config.model.dim], dim=1)
+        """The k items whose vectors point most nearly the way of ``item``'s: ``item_id``, ``score`` (cosine).
+
+        With item-item weights those that ``item`` speaks for most.
+        """
         code = self._item_code(item)
-        scores = vectors @ vectors[code]
+        if isinstance(self.scorer, ItemItem):
+            scores = self.scorer.similar(code)
+        else:
+            # Without the column of the popularity term, which says nothing about likeness.
+            vectors = torch.nn.functional.normalize(self.scorer.items[:, : self.config.model.dim], dim=1)
+            scores = vectors @ vectors[code]
         scores[code] = -torch.inf
         return self._best(scores, k, self.items[Columns.ITEM], Columns.ITEM)
 
@@ -152,7 +163,10 @@ class Recommender:
         Users who know the item are left out.
         """
         code = self._item_code(item)
-        scores = self.scorer.users @ self.scorer.items[code]
+        if isinstance(self.scorer, ItemItem):
+            scores = self.scorer.of_item(code)
+        else:
+            scores = self.scorer.users @ self.scorer.items[code]
         for name in _PARTS["all"]:
             part = self.split.part(name)
             scores[torch.from_numpy(part.users[part.items == code].astype(np.int64))] = -torch.inf
@@ -183,11 +197,12 @@ class Recommender:
         DataError
             If the table cannot be read or has no ``item_id``.
         ConfigError
-            If the run's model reads no texts.
+            If the run's model reads no texts, or does not make vectors of them.
         """
-        if not needs_text(self.config.model.name):
+        if not places_new_items(self.config.model.name) or isinstance(self.scorer, ItemItem):
+            why = "makes no vectors of texts" if needs_text(self.config.model.name) else "reads no texts"
             raise ConfigError(
-                f"the model {self.config.model.name!r} reads no texts and cannot place new items",
+                f"the model {self.config.model.name!r} {why} and cannot place new items",
                 where="--new-items",
                 hint="train recmind or text",
             )
@@ -212,6 +227,12 @@ class Recommender:
         return new.height
 
     @property
+    def vectors(self) -> VectorScorer:
+        """The scorer of a run that keeps vectors."""
+        assert isinstance(self.scorer, VectorScorer)
+        return self.scorer
+
+    @property
     def texts(self) -> TextInputs:
         """What the language model says about the nodes that were trained on."""
         return TextInputs(**_below(self._tensors, Tensors.TEXTS))
@@ -220,6 +241,15 @@ class Recommender:
     def tensors(self) -> dict[str, Tensor]:
         """Everything in ``model.safetensors``."""
         return self._tensors
+
+    def _restored(self) -> ItemItem:
+        """The model with item-item weights of the run."""
+        split, name = self.split, self.config.model.name
+        graph = build_graph(split.train.users, split.train.items, split.n_users, split.n_items)
+        model = build_model(graph, self.texts if needs_text(name) else None, self.config.model, seed=self.config.seed)
+        assert isinstance(model, ItemItem)
+        model.restore(self._tensors)
+        return model
 
     def _model(self) -> GraphModel:
         """The trained model, rebuilt from the run alone."""

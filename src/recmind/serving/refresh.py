@@ -31,7 +31,7 @@ from safetensors.torch import save_file
 
 from recmind.errors import ConfigError, DataError, RunError
 from recmind.files import ARRIVED, new_folder, write_together
-from recmind.model.registry import needs_text
+from recmind.model.registry import needs_text, places_new_items
 from recmind.schema import ITEM_TEXT_FIELDS, Columns, Files
 from recmind.serving.changes import Changed, lay_over, read_changes
 from recmind.serving.fresh_texts import (
@@ -198,8 +198,9 @@ def _counts(changed: Changed | None, spoken: Spoken | None) -> dict[str, int]:
 
 
 def _check_asked(model: str, user_view: str, writer: str, items: Table | None, users: Table | None) -> None:
-    if not needs_text(model):
-        raise ConfigError(f"the model {model!r} reads no texts: there is nothing to refresh", where="model.name")
+    if not places_new_items(model):
+        why = "makes no vectors of texts" if needs_text(model) else "reads no texts"
+        raise ConfigError(f"the model {model!r} {why}: there is nothing to refresh", where="model.name")
     if items is None and users is None:
         raise ConfigError("nothing to refresh", where="--items, --users", hint="give a table of what changed")
     if users is not None and user_view == "items":

@@ -26,6 +26,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from recmind.config import Config, validate_config
+from recmind.config.baselines import READERS
 from recmind.config.profiles import HOW_ASKED
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Part, Split
@@ -290,6 +291,10 @@ def run_fingerprint(config: Config, dataset_hash: str) -> str:
     if not config.language.adapters.rank:
         # Without adapters nothing is trained that these settings say something about.
         relevant = {key: value for key, value in relevant.items() if not key.startswith(_OF_ADAPTERS)}
+    for section, models in READERS.items():
+        if config.model.name not in models:
+            own = f"model.baselines.{section}."
+            relevant = {key: value for key, value in relevant.items() if not key.startswith(own)}
     if config.text.profiles.writer == "chat":
         # What the file asks counts, not what it is called: a run must not go on with answers to another question.
         relevant["text.profiles.prompt"] = load_prompt(config.text.profiles.prompt).version

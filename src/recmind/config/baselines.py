@@ -1,0 +1,41 @@
+"""Settings of the baselines that have some of their own; each is read by the models that its docstring names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import Field
+
+from recmind.config.base import Positive, Settings
+
+NotNegative = Annotated[float, Field(ge=0.0)]
+
+
+class KnnConfig(Settings):
+    """Item neighbours, of `item-knn` and `item-knn-text`."""
+
+    neighbours: Positive = 100
+    """k, how many neighbours each item keeps."""
+    shrink: NotNegative = 0.0
+    """Added to the divisor of the cosine: similarities that rest on few interactions count less."""
+    text_weight: NotNegative = 0.5
+    """Weight of the text similarity beside the neighbours, both as z-scores over the catalogue
+    (`item-knn-text` only)."""
+
+
+class EaseConfig(Settings):
+    """The closed form of `ease`."""
+
+    regularisation: Annotated[float, Field(gt=0.0)] = 100.0
+    """λ, added to the diagonal of the items' co-occurrence matrix."""
+
+
+READERS: Final = {"knn": ("item-knn", "item-knn-text"), "ease": ("ease",)}
+"""Which models read which section; a run of another model does not depend on it."""
+
+
+class BaselinesConfig(Settings):
+    """What only baselines read."""
+
+    knn: KnnConfig = KnnConfig()
+    ease: EaseConfig = EaseConfig()
