@@ -175,21 +175,23 @@ class TestCommand:
         finish(start(*command))
         assert [model.stat().st_mtime_ns for model in models] == times
 
-    def test_killed_it_takes_the_training_with_it(self, dataset: Path, tiny_encoder: Path, tmp_path: Path):
+    @pytest.mark.parametrize(("sent", "code"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
+    def test_stopped_it_takes_the_training_with_it(
+        self, dataset: Path, tiny_encoder: Path, tmp_path: Path, sent: signal.Signals, code: int
+    ):
         import fcntl
 
         out = tmp_path / "study"
-        flags = [f"training.max_epochs={10**6}", "training.checkpoint_seconds=0"]
-        command = [*study_command(dataset, out, tiny_encoder), *(word for text in flags for word in ("--set", text))]
-        process = start(*command)
+        flags = [word for text in settings(tiny_encoder, training__max_epochs=10**6) for word in ("--set", text)]
+        process = start("study", dataset, "--suite", "warmup", "--variants", VARIANTS[0], "--out", out, *flags)
         run = out / "runs" / NAMES[0]
         deadline = time.monotonic() + 200
         while not (run / "checkpoint.safetensors").exists():
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.send_signal(sent)
+        finish(process, code)
         with (run / ".lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # waits; the training would go on for hours
         assert not (run / "metrics.json").exists()

@@ -15,6 +15,7 @@ import fcntl
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -178,20 +179,22 @@ def _train(job: Job, lock: int, show_progress: bool) -> None:
         "show_progress": show_progress,
     }
     command = [sys.executable, "-m", "recmind.studies.worker"]
-    # The worker holds the study's lock too: a new study waits until the last one's training has ended.
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=(lock,)
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            process.stdin.write(json.dumps(order) + "\n")
-            process.stdin.flush()
-            said = process.stdout.read().strip()
-        except BrokenPipeError:
-            said = ""
-        finally:
-            _close(process.stdin)
+    with tempfile.TemporaryFile("w+") as answer:
+        # The worker holds the study's lock too: a new study waits until the last one's training has ended.
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=answer, text=True, pass_fds=(lock,)) as process:
+            assert process.stdin is not None
+            try:
+                process.stdin.write(json.dumps(order) + "\n")
+                process.stdin.flush()
+                # Not one long wait: under polars' handler an interrupt does not end a system call.
+                while process.poll() is None:
+                    time.sleep(0.05)
+            except BrokenPipeError:
+                process.wait()
+            finally:
+                _close(process.stdin)
+        answer.seek(0)
+        said = answer.read().strip()
     if process.returncode:
         ended = f"the training ended with exit code {process.returncode}"
         if process.returncode < 0:
