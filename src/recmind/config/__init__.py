@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from recmind.config.adapters import AdapterConfig
 from recmind.config.base import Fraction, Positive, Settings
-from recmind.config.baselines import BaselinesConfig, EaseConfig, KnnConfig
+from recmind.config.baselines import BaselinesConfig, EaseConfig, IalsConfig, KnnConfig
 from recmind.config.checking import validate_config
 from recmind.config.data import PrepareConfig, SplitConfig
 from recmind.config.language import LanguageConfig, TextConfig
@@ -33,6 +33,7 @@ __all__ = [
     "EvaluationConfig",
     "Fraction",
     "GateConfig",
+    "IalsConfig",
     "KnnConfig",
     "LanguageConfig",
     "ModelConfig",

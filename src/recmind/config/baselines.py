@@ -30,7 +30,18 @@ class EaseConfig(Settings):
     """λ, added to the diagonal of the items' co-occurrence matrix."""
 
 
-READERS: Final = {"knn": ("item-knn", "item-knn-text"), "ease": ("ease",)}
+class IalsConfig(Settings):
+    """Weighted least squares, of `ials`; the size of the vectors is `model.dim`."""
+
+    alpha: NotNegative = 20.0
+    """α: an interaction counts 1 + α times as much as a pair without one."""
+    regularisation: Annotated[float, Field(gt=0.0)] = 10.0
+    """λ, of the squared length of every vector."""
+    iterations: Positive = 15
+    """How often users and items are solved for."""
+
+
+READERS: Final = {"knn": ("item-knn", "item-knn-text"), "ease": ("ease",), "ials": ("ials",)}
 """Which models read which section; a run of another model does not depend on it."""
 
 
@@ -39,3 +50,4 @@ class BaselinesConfig(Settings):
 
     knn: KnnConfig = KnnConfig()
     ease: EaseConfig = EaseConfig()
+    ials: IalsConfig = IalsConfig()

@@ -9,6 +9,7 @@ import torch
 from recmind.config import ModelConfig
 from recmind.errors import ConfigError
 from recmind.model.baselines.ease import Ease
+from recmind.model.baselines.ials import IALS
 from recmind.model.baselines.item_knn import ItemKNN
 from recmind.model.baselines.item_knn_text import ItemKNNText
 from recmind.model.baselines.lightgcn import LightGCN
@@ -29,6 +30,9 @@ _WITHOUT_TEXT: dict[str, Callable[[BipartiteGraph, ModelConfig], Built]] = {
     "popularity": lambda graph, config: Popularity(graph),
     "item-knn": ItemKNN,
     "ease": Ease,
+    # Matrix factorisation is LightGCN without a layer (He et al. 2020, section 3.1), whatever the recipe's layers are.
+    "bpr-mf": lambda graph, config: LightGCN(graph, config.model_copy(update={"layers": 0})),
+    "ials": IALS,
 }
 
 
