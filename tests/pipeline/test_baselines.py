@@ -113,3 +113,14 @@ def test_settings_of_other_models_do_not_make_another_run():
     assert fingerprint("lightgcn", **ease, **knn) == fingerprint("lightgcn")
     assert fingerprint("ease", **knn) == fingerprint("ease") != fingerprint("ease", **ease)
     assert fingerprint("item-knn-text", **ease) == fingerprint("item-knn-text") != fingerprint("item-knn-text", **knn)
+
+
+@pytest.mark.parametrize("name", ["bpr-mf", "xsimgcl", "ials"])
+def test_models_with_vectors_are_read_back(way, dataset: Path, tmp_path: Path, name: str):
+    if name == "ials":
+        pytest.importorskip("implicit")
+    run = tmp_path / "run"
+    before = way.train(dataset, run, way.config(name, "default"))
+    for part in ("valid", "test"):
+        assert evaluate_run(run, part, show_progress=False)[part] == before[part]
+    assert recommend_run(run, k=3, show_progress=False).height == 20 * 3

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from recmind.config.adapters import AdapterConfig
 from recmind.config.base import Fraction, Positive, Settings
-from recmind.config.baselines import BaselinesConfig, EaseConfig, IalsConfig, KnnConfig
+from recmind.config.baselines import BaselinesConfig, EaseConfig, IalsConfig, KnnConfig, XSimGCLConfig
 from recmind.config.checking import validate_config
 from recmind.config.data import PrepareConfig, SplitConfig
 from recmind.config.language import LanguageConfig, TextConfig
@@ -45,6 +45,7 @@ __all__ = [
     "SplitConfig",
     "TextConfig",
     "TrainingConfig",
+    "XSimGCLConfig",
     "load_config",
     "recipe_names",
     "recipe_text",

@@ -41,7 +41,20 @@ class IalsConfig(Settings):
     """How often users and items are solved for."""
 
 
-READERS: Final = {"knn": ("item-knn", "item-knn-text"), "ease": ("ease",), "ials": ("ials",)}
+class XSimGCLConfig(Settings):
+    """Noise and contrast, of `xsimgcl`."""
+
+    noise: NotNegative = 0.2
+    """ε, length of the noise that each layer gets in training."""
+    weight: NotNegative = 0.2
+    """λ of the contrast between the mean of the layers and one of them."""
+    temperature: Annotated[float, Field(gt=0.0)] = 0.2
+    """τ, the divisor of the cosine in the contrast."""
+    layer: Positive = 1
+    """l*, the layer that is contrasted; at most `model.layers`."""
+
+
+READERS: Final = {"knn": ("item-knn", "item-knn-text"), "ease": ("ease",), "ials": ("ials",), "xsimgcl": ("xsimgcl",)}
 """Which models read which section; a run of another model does not depend on it."""
 
 
@@ -51,3 +64,4 @@ class BaselinesConfig(Settings):
     knn: KnnConfig = KnnConfig()
     ease: EaseConfig = EaseConfig()
     ials: IalsConfig = IalsConfig()
+    xsimgcl: XSimGCLConfig = XSimGCLConfig()

@@ -9,7 +9,9 @@ from pydantic import Field
 from recmind.config.base import Fraction, Positive, Settings
 from recmind.config.baselines import BaselinesConfig
 
-ModelName = Literal["recmind", "lightgcn", "text", "popularity", "item-knn", "item-knn-text", "ease", "bpr-mf", "ials"]
+ModelName = Literal[
+    "recmind", "lightgcn", "text", "popularity", "item-knn", "item-knn-text", "ease", "bpr-mf", "ials", "xsimgcl"
+]
 
 
 class GateConfig(Settings):
@@ -46,7 +48,7 @@ class ModelConfig(Settings):
     name: ModelName = "recmind"
     """`recmind`, or a baseline: `lightgcn`, `text` (graph over text embeddings alone), `popularity`, `item-knn`,
     `item-knn-text` (item neighbours and likeness of texts), `ease`, `bpr-mf`,
-    `ials`."""
+    `ials`, `xsimgcl`."""
     dim: Positive = 64
     """d, the size of every node's vector."""
     layers: Annotated[int, Field(ge=0, le=8)] = 2

@@ -15,6 +15,7 @@ from recmind.model.baselines.item_knn_text import ItemKNNText
 from recmind.model.baselines.lightgcn import LightGCN
 from recmind.model.baselines.popularity import Popularity
 from recmind.model.baselines.text import TextGraph
+from recmind.model.baselines.xsimgcl import XSimGCL
 from recmind.model.graph import BipartiteGraph
 from recmind.model.item_item import Computed
 from recmind.model.language_view import TextInputs
@@ -33,6 +34,7 @@ _WITHOUT_TEXT: dict[str, Callable[[BipartiteGraph, ModelConfig], Built]] = {
     # Matrix factorisation is LightGCN without a layer (He et al. 2020, section 3.1), whatever the recipe's layers are.
     "bpr-mf": lambda graph, config: LightGCN(graph, config.model_copy(update={"layers": 0})),
     "ials": IALS,
+    "xsimgcl": XSimGCL,
 }
 
 

@@ -28,6 +28,8 @@ class Views:
         γ of each layer and all nodes, ``(layers, n_nodes)``, or ``None``.
     wanted:
         The nodes, or ``None`` for all.
+    layer:
+        One layer of a model that contrasts it with ``graph``, ``(k, d)``, or ``None``.
     """
 
     graph: Tensor
@@ -35,6 +37,7 @@ class Views:
     regularised: Tensor | None = None
     gates: Tensor | None = None
     wanted: NodeSubset | None = None
+    layer: Tensor | None = None
 
 
 class GraphModel(nn.Module):
@@ -55,6 +58,10 @@ class GraphModel(nn.Module):
     def final(self, views: Views) -> Tensor:
         """h of the nodes of ``views``, ``(k, d)``; scores are inner products of its rows."""
         raise NotImplementedError
+
+    def contrast(self, views: Views, users: Tensor, items: Tensor) -> Tensor | None:
+        """A contrastive loss of the model's own over a batch of interactions, weighted; ``None`` without one."""
+        return None
 
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:
         """h of items without an edge, ``(n, d)``, from text vectors ``(n, d_lm)``.

@@ -25,7 +25,10 @@ Module = TypeVar("Module", bound=torch.nn.Module)
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss and its parts, scalars: total = cf + λ alignment + β omega."""
+    """A loss and its parts, scalars: total = cf + λ alignment + β omega.
+
+    Of a model with a contrast of its own ``alignment`` is that, weighted.
+    """
 
     total: Tensor
     cf: Tensor
@@ -72,6 +75,9 @@ class Objective:
         if self.aligned and self.config.alignment.weight:
             alignment = self.alignment(views, users, items, generator)
             total = total + self.config.alignment.weight * alignment
+        contrast = self.model.contrast(views, users, items)
+        if contrast is not None:
+            total, alignment = total + contrast, contrast
         if settings.weight_decay and views.regularised is not None:
             free = views.regularised
             rows = (users, items + n_users, drawn.flatten() + n_users)
