@@ -134,6 +134,7 @@ class TestEase:
         model = fitted(x, settings("ease", ridge=ridge))
         np.testing.assert_allclose(model.weights, expected, rtol=1e-5, atol=1e-7)
         assert not np.diag(model.weights).any()
+        assert model.weights.flags.c_contiguous, "else every block of users copies the whole table"
         np.testing.assert_allclose(everybody(model), x @ expected, rtol=1e-5, atol=1e-6)
 
     def test_is_the_minimum_of_the_papers_objective(self, x):

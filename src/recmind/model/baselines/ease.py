@@ -46,7 +46,8 @@ def ease_weights(gram: np.ndarray, regularisation: float) -> np.ndarray:
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
     del matrix
     diagonal = inverse.diagonal().clone()
-    weights = inverse.div_(-diagonal).float()
+    # LAPACK leaves columns one after the other, and every product with such a table would copy it.
+    weights = inverse.div_(-diagonal).float().contiguous()
     weights.fill_diagonal_(0)
     return weights.numpy()
 
