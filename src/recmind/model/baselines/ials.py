@@ -43,7 +43,7 @@ class IALS(Computed):
                 "the model 'ials' is computed by the library implicit, which is not installed",
                 where="model.name",
                 got="ials",
-                hint="pip install implicit",
+                hint='pip install "recmind[studies]"',
             ) from error
 
         model = AlternatingLeastSquares(
