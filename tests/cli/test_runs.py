@@ -128,7 +128,7 @@ class TestTrain:
 
 
 def interrupted(process: subprocess.Popen) -> str:
-    """What the process says to Ctrl-C. One that arrives within polars can be lost there: then a second one, as people do."""
+    """What the process says to Ctrl-C. One that arrives within polars can be lost there: then another, as people do."""
     for _ in range(4):
         process.send_signal(signal.SIGINT)
         try:
