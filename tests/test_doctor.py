@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from recmind import doctor
-from recmind.doctor import diagnose, usable_cores, usable_memory
+from recmind.doctor import diagnose, usable_cores
+from recmind.machine import usable_memory
 
 
 def test_this_installation_is_well():

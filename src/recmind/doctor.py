@@ -12,11 +12,11 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from recmind import __version__
 from recmind.errors import EncoderError
+from recmind.machine import usable_memory
 
 REQUIRED = (
     "cyclopts",
@@ -90,20 +90,6 @@ def usable_cores() -> int:
     """Processor cores that this process may run on."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def usable_memory() -> int:
-    """Bytes of memory: the machine's, or the container's limit where that is lower; 0 if unknown."""
-    try:
-        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return 0
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            total = min(total, int(Path(limit).read_text()))
-        except (OSError, ValueError):
-            continue  # no such limit here, or "max"
-    return total
 
 
 def _libraries(found: Diagnosis) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The machine that a run is made on: device, threads, clock, and what is noted of it."""
+"""The machine that a run is made on: device, threads, memory, clock, and what is noted of it.
+
+torch is imported where it is used: `recmind doctor` asks here even where torch is broken.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from recmind.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def resolve_device(name: str) -> torch.device:
@@ -24,6 +28,8 @@ def resolve_device(name: str) -> torch.device:
     ConfigError
         If there is no such device.
     """
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -38,6 +44,8 @@ def resolve_device(name: str) -> torch.device:
 
 def environment(device: torch.device) -> dict[str, Any]:
     """What a result depends on beside settings and data."""
+    import torch
+
     packages = ("recmind", "torch", "numpy", "polars", "transformers")
     return {
         "python": platform.python_version(),
@@ -79,6 +87,8 @@ _SMALL_GRAPH = 2**22
 @contextmanager
 def threads(n: int) -> Iterator[None]:
     """torch with ``n`` threads for a while; 0 leaves them as they are."""
+    import torch
+
     before = torch.get_num_threads()
     if n:
         torch.set_num_threads(n)
@@ -86,6 +96,20 @@ def threads(n: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def usable_memory() -> int:
+    """Bytes of memory: the machine's, or the container's limit where that is lower; 0 if unknown."""
+    try:
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return 0
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            total = min(total, int(Path(limit).read_text()))
+        except (OSError, ValueError):
+            continue  # no such limit here, or "max"
+    return total
 
 
 def _processor() -> str:

@@ -30,9 +30,8 @@ def keep_memory() -> None:
     """Have the C library keep up to 1 GB of freed memory for the next tables, for the rest of the process.
 
     A training step makes and drops tables of tens of megabytes; handed back to
-    the system each time, their memory is mapped and zeroed anew, which was a
-    tenth of a step. Without the compiled kernels, and elsewhere than on
-    glibc, nothing changes.
+    the system each time, their memory is mapped and zeroed anew. Without the
+    compiled kernels, and elsewhere than on glibc, nothing changes.
     """
     if cpu is not None:
         cpu.keep_memory()

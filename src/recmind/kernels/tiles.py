@@ -5,7 +5,7 @@ the core's own cache. A table of 40,000 rows of 64 numbers is five times as
 large as that cache; 16 of its columns are about as large. So the columns are
 cut into tiles that stand one behind the other, and a hop goes over all edges
 once a tile. It reads the edges more often, which is in order and cheap, and
-finds most of the rows at hand: about twice as fast (``benchmarks/hop.py``).
+finds most of the rows at hand; ``benchmarks/hop.py`` measures it.
 Tables that fit anyway stay whole, and so do those of which not even tiles of
 one cache line would: there it is better to read a row in one piece.
 """

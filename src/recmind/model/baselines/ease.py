@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from recmind.config import ModelConfig
-from recmind.doctor import usable_memory
 from recmind.errors import ConfigError
+from recmind.machine import usable_memory
 from recmind.model.graph import BipartiteGraph
 from recmind.model.item_item import ItemItem
 
