@@ -59,8 +59,22 @@ class GraphModel(nn.Module):
         """h of the nodes of ``views``, ``(k, d)``; scores are inner products of its rows."""
         raise NotImplementedError
 
-    def contrast(self, views: Views, users: Tensor, items: Tensor) -> Tensor | None:
-        """A contrastive loss of the model's own over a batch of interactions, weighted; ``None`` without one."""
+    def contrast(
+        self, views: Views, users: Tensor, items: Tensor, negatives: Tensor, generator: torch.Generator
+    ) -> Tensor | None:
+        """A loss of the model's own beside the recommendation loss, weighted, a scalar; ``None`` without one.
+
+        Parameters
+        ----------
+        views:
+            What :meth:`forward` gave for the batch.
+        users, items:
+            Codes of the batch's interactions, int64 ``(b,)`` each.
+        negatives:
+            Codes of the negatives, int64 of any shape; they are among the wanted nodes too.
+        generator:
+            For what is drawn at random.
+        """
         return None
 
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:

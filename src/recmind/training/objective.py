@@ -75,7 +75,7 @@ class Objective:
         if self.aligned and self.config.alignment.weight:
             alignment = self.alignment(views, users, items, generator)
             total = total + self.config.alignment.weight * alignment
-        contrast = self.model.contrast(views, users, items)
+        contrast = self.model.contrast(views, users, items, drawn, generator)
         if contrast is not None:
             total, alignment = total + contrast, contrast
         if settings.weight_decay and views.regularised is not None:

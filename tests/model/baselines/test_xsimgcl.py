@@ -63,7 +63,7 @@ def test_the_contrast_is_the_papers(example):
         a, p = (part[nodes] / np.linalg.norm(part[nodes], axis=1, keepdims=True) for part in (mean, layer))
         logits = np.exp(a @ p.T / TAU)
         expected += -np.log(np.diag(logits) / logits.sum(1)).mean()
-    assert float(model.contrast(views, users, items).detach()) == pytest.approx(WEIGHT * expected, rel=1e-5)
+    assert float(model.contrast(views, users, items, items, torch.Generator()).detach()) == pytest.approx(WEIGHT * expected, rel=1e-5)
 
 
 def test_wanted_nodes_have_the_views_and_the_contrast_of_the_whole(example):
@@ -72,7 +72,7 @@ def test_wanted_nodes_have_the_views_and_the_contrast_of_the_whole(example):
     wanted = NodeSubset.of(13, users, items + 6)
     whole, part = (model(torch.Generator().manual_seed(5), chosen) for chosen in (None, wanted))
     assert torch.equal(whole.graph[wanted.nodes], part.graph)
-    losses = [model.contrast(views, users, items) for views in (whole, part)]
+    losses = [model.contrast(views, users, items, items, torch.Generator()) for views in (whole, part)]
     torch.testing.assert_close(losses[0], losses[1])
     gradients = [torch.autograd.grad(loss, model.free)[0] for loss in losses]
     torch.testing.assert_close(gradients[0], gradients[1])

@@ -57,7 +57,9 @@ class XSimGCL(GraphModel):
         """h = z^G, ``(k, d)``."""
         return score_space(views.graph, self.config.score)
 
-    def contrast(self, views: Views, users: Tensor, items: Tensor) -> Tensor:
+    def contrast(
+        self, views: Views, users: Tensor, items: Tensor, negatives: Tensor, generator: torch.Generator
+    ) -> Tensor:
         """λ (InfoNCE of the distinct users + InfoNCE of the distinct items), a scalar."""
         assert views.layer is not None
         total = views.graph.new_zeros(())
