@@ -79,6 +79,14 @@ class RunError(RecMindError):
     """A run folder is missing, incomplete, damaged or belongs to something else."""
 
 
+class BundleError(RecMindError):
+    """A bundle for serving, or the store beside it, is missing, damaged or of another version."""
+
+
+class UnknownIdError(DataError):
+    """There is no user or item with this id."""
+
+
 class TrainingError(RecMindError):
     """Training cannot go on, for instance because the loss is not finite."""
 
