@@ -134,6 +134,14 @@ class _BothDirections(Function):
         return grad.mul_(grads[0] / (2 * len(logits)))
 
 
+def distinct(codes: Tensor, limit: int, generator: torch.Generator) -> Tensor:
+    """The distinct codes; a random choice of ``limit`` of them if there are more."""
+    nodes = torch.unique(codes)
+    if len(nodes) <= limit:
+        return nodes
+    return nodes[torch.randperm(len(nodes), generator=generator)[:limit].to(nodes.device)]
+
+
 class ViewQueue:
     """A first-in first-out queue of normalised graph and language views (He et al. 2020, MoCo).
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from recmind.config import Config
-from recmind.model.alignment import ViewQueue, symmetric_info_nce
+from recmind.model.alignment import ViewQueue, distinct, symmetric_info_nce
 from recmind.model.graph import NodeSubset
 from recmind.model.language_view import TextInputs
 from recmind.model.propagation import gather_rows
@@ -98,7 +98,7 @@ class Objective:
         for side, codes, offset in (("users", users, 0), ("items", items, self.model.n_users)):
             if settings.sides not in ("both", side):
                 continue
-            nodes = _distinct(codes, settings.batch_size, generator) + offset
+            nodes = distinct(codes, settings.batch_size, generator) + offset
             rows = nodes if views.wanted is None else views.wanted.locate(nodes)
             queue = self.queues.get(side)
             assert views.language is not None
@@ -208,14 +208,6 @@ def _occurrences(items: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
     starts = torch.repeat_interleave(torch.cumsum(counts, 0) - counts, counts)
     columns = torch.arange(len(rows), device=items.device) - starts + first[rows]
     return rows, columns
-
-
-def _distinct(codes: Tensor, limit: int, generator: torch.Generator) -> Tensor:
-    """The distinct codes; a random choice of ``limit`` of them if there are more."""
-    nodes = torch.unique(codes)
-    if len(nodes) <= limit:
-        return nodes
-    return nodes[torch.randperm(len(nodes), generator=generator)[:limit].to(nodes.device)]
 
 
 def frozen_copy(module: Module) -> Module:
