@@ -12,5 +12,7 @@ Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 JsonFlag = Annotated[bool, Parameter(name="--json", negative="", show_default=False)]
 """``--json``."""
 
-SplitKind = Literal["leave-one-out", "temporal", "ratio", "cold-items", "valid-only"]
+SplitKind = Literal[
+    "leave-one-out", "temporal", "ratio", "cold-items", "cold-and-warm", "short-histories", "valid-only"
+]
 """``--split``: the kinds of :class:`recmind.config.SplitConfig`."""

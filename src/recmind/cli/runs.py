@@ -52,7 +52,9 @@ def train(
     split:
         How validation and test are held out. `leave-one-out`: each user's last interaction is tested, the
         last but one validates. `temporal`: one cut in time. `ratio`: a random share of each user.
-        `cold-items`: tested items have no training edge. `valid-only`: nothing is tested: for use, not for papers.
+        `cold-items`: tested items have no training edge. `cold-and-warm`: those, and each user's last two of the
+        other items. `short-histories`: leave-one-out, and the histories of some users are cut to 1, 2, 3 or 5.
+        `valid-only`: nothing is tested: for use, not for papers.
     seed:
         Seed of initialisation, sampling and order. Same seed and machine, same bits.
     settings:

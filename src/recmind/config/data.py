@@ -32,14 +32,18 @@ class PrepareConfig(Settings):
 class SplitConfig(Settings):
     """How interactions are divided into training, validation and test."""
 
-    kind: Literal["leave-one-out", "temporal", "ratio", "cold-items", "valid-only"] = "leave-one-out"
+    kind: Literal[
+        "leave-one-out", "temporal", "ratio", "cold-items", "cold-and-warm", "short-histories", "valid-only"
+    ] = "leave-one-out"
     """`leave-one-out`: each user's last interaction is tested, the last but one validates.
     `temporal`: one cut in time for everybody. `ratio`: a random share of each user.
-    `cold-items`: the tested items have no training edge. `valid-only`: everything but each
+    `cold-items`: the tested items have no training edge. `cold-and-warm`: the same, and of the other items
+    each user's last two interactions are held out too. `short-histories`: leave-one-out with the histories
+    of a sample of users cut to the last 1, 2, 3 or 5 interactions. `valid-only`: everything but each
     user's last interaction is trained on, nothing is tested: for use, not for papers."""
     valid_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
-    """Share held out for validation (`temporal`, `ratio`, `cold-items`)."""
+    """Share held out for validation (`temporal`, `ratio`; of the items: `cold-items`, `cold-and-warm`)."""
     test_fraction: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
-    """Share held out for the test (`temporal`, `ratio`, `cold-items`)."""
+    """Share held out for the test (`temporal`, `ratio`; of the items: `cold-items`, `cold-and-warm`)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the random splits, kept apart from the seed of training."""

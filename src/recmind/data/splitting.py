@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -53,7 +54,7 @@ class Split:
     valid: Part
     test: Part
     notes: tuple[str, ...] = ()
-    """What was left out of validation and test, and why."""
+    """What was left out, and why."""
 
     def part(self, name: str) -> Part:
         """The part called ``train``, ``valid`` or ``test``."""
@@ -84,9 +85,12 @@ def split_dataset(dataset: Dataset, config: SplitConfig) -> Split:
     marks = _KINDS[config.kind](dataset, config)
     notes: list[str] = []
     users = dataset.user_codes
+    if cut := np.count_nonzero(marks == _DROPPED):
+        n = int(np.unique(users[marks == _DROPPED]).size)
+        notes.append(f"{cut} training interactions of {n} users whose histories are cut")
     trained = np.zeros(dataset.n_users, dtype=bool)
     trained[users[marks == _TRAIN]] = True
-    held_out = np.flatnonzero(marks != _TRAIN)
+    held_out = np.flatnonzero((marks == _VALID) | (marks == _TEST))
     orphans = held_out[~trained[users[held_out]]]
     if len(orphans):
         n = int(np.unique(users[orphans]).size)
@@ -109,9 +113,14 @@ def _part(dataset: Dataset, mask: np.ndarray) -> Part:
 
 def _leave_one_out(dataset: Dataset, config: SplitConfig) -> np.ndarray:
     """Last interaction to test, last but one to validation; users with fewer than 3 only train."""
-    counts = counts_of(dataset.user_codes, dataset.n_users)
+    return _last_two_held_out(dataset.user_codes, dataset.n_users)
+
+
+def _last_two_held_out(users: np.ndarray, n_users: int) -> np.ndarray:
+    """Marks of a leave-one-out split of rows sorted by user and time, int8 ``(n,)``."""
+    counts = counts_of(users, n_users)
     last = np.cumsum(counts)[counts >= 3] - 1
-    marks = np.zeros(dataset.n_interactions, dtype=np.int8)
+    marks = np.zeros(len(users), dtype=np.int8)
     marks[last] = _TEST
     marks[last - 1] = _VALID
     return marks
@@ -189,10 +198,67 @@ def _cold_items(dataset: Dataset, config: SplitConfig) -> np.ndarray:
     return of_item[dataset.item_codes]
 
 
+def _cold_and_warm(dataset: Dataset, config: SplitConfig) -> np.ndarray:
+    """As `cold-items`, and of what is left each user's last two interactions are held out too.
+
+    So the same model is measured on items without a training edge, on others,
+    and on both at once.
+    """
+    marks = _cold_items(dataset, config)
+    warm = np.flatnonzero(marks == _TRAIN)
+    marks[warm] = _last_two_held_out(dataset.user_codes[warm], dataset.n_users)
+    return marks
+
+
+HISTORY_LENGTHS: Final = (1, 2, 3, 5)
+"""To how many training interactions `short-histories` cuts."""
+WHOLE: Final = 2**31 - 1
+"""In :func:`kept_histories`: a user of the sample whose history is not cut."""
+
+
+def kept_histories(dataset: Dataset, config: SplitConfig) -> np.ndarray:
+    """To how many training interactions `short-histories` cuts each user, int64 ``(n_users,)``.
+
+    The sample is a random half of the users with at least 5 training
+    interactions. Each of them is given one of :data:`HISTORY_LENGTHS` or
+    :data:`WHOLE` by lot, so that the five groups are alike but for what is left
+    of their histories. Users outside the sample have -1 and are not cut. Only
+    counts are looked at.
+    """
+    counts = counts_of(dataset.user_codes, dataset.n_users) - 2
+    eligible = np.flatnonzero(counts >= max(HISTORY_LENGTHS))
+    sample = np.random.default_rng(config.seed).permutation(eligible)[: (len(eligible) + 1) // 2]
+    lengths = np.array([*HISTORY_LENGTHS, WHOLE])
+    kept = np.full(dataset.n_users, -1, dtype=np.int64)
+    kept[sample] = lengths[np.arange(len(sample)) % len(lengths)]
+    return kept
+
+
+def _short_histories(dataset: Dataset, config: SplitConfig) -> np.ndarray:
+    """As `leave-one-out`, and of some users all but the last few training interactions are taken away."""
+    marks = _leave_one_out(dataset, config)
+    kept = kept_histories(dataset, config)
+    if not (kept > 0).any():
+        raise DataError(
+            "no user has a history long enough to be cut",
+            where="the split 'short-histories'",
+            got=f"{dataset.n_users} users, the longest history of {counts_of(dataset.user_codes, dataset.n_users).max()}",
+            accepted=f"users with {max(HISTORY_LENGTHS) + 2} interactions or more",
+        )
+    users = dataset.user_codes
+    # How many of the user's training interactions come after each row: the last two rows are held out.
+    after = np.cumsum(counts_of(users, dataset.n_users))[users] - 3 - np.arange(len(users))
+    limit = kept[users]
+    marks[(marks == _TRAIN) & (limit > 0) & (after >= limit)] = _DROPPED
+    return marks
+
+
 _KINDS: dict[str, Callable[[Dataset, SplitConfig], np.ndarray]] = {
     "leave-one-out": _leave_one_out,
     "temporal": _temporal,
     "ratio": _ratio,
     "cold-items": _cold_items,
+    "cold-and-warm": _cold_and_warm,
+    "short-histories": _short_histories,
     "valid-only": _valid_only,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,6 +147,13 @@ class LanguageView(nn.Module):
         if len(self.alone):
             nodes = nodes.index_copy(0, self.alone, self._unread(self.alone))
         return nodes
+
+    def of_texts(self) -> Tensor:
+        """z^L of all nodes in use with 0 for the free vectors that stand for texts, ``(n_nodes, d)``."""
+        view = copy.copy(self)
+        if self._free is not None:
+            view._free = (nn.Parameter(torch.zeros_like(self._free[0])),)
+        return view()
 
     def _project(self, vectors: Tensor) -> Tensor:
         """The projection, in bfloat16 with float32 sums where ``model.precision`` says so, ``(n, d)`` float32."""

@@ -88,14 +88,14 @@ class RecMind(GraphModel):
     def final(self, views: Views) -> Tensor:
         """h = α_v z^G + (1-α_v) z^L, ``(k, d)``, one column more with a popularity term."""
         assert views.language is not None
-        h = self._mix(views.graph, views.language, self._alpha(views.wanted))
+        h = self._mix(views.graph, views.language, self.alpha_of(views.wanted))
         if self.popularity is None:
             return h
         # 1 for a user, w d̃ for an item: their product is the term of the score.
         column = torch.cat([self.ones, self.popularity * self.log_degree[self.n_users :]])[:, None]
         return torch.cat([h, column if views.wanted is None else gather_rows(column, views.wanted.nodes)], dim=1)
 
-    def _alpha(self, wanted: NodeSubset | None) -> float | Tensor:
+    def alpha_of(self, wanted: NodeSubset | None) -> float | Tensor:
         """α, or with ``model.alpha_by_text`` α_v = 1 - (1-α) k_v of the wanted nodes, ``(k, 1)``."""
         read = self.language.read
         if not self.config.alpha_by_text or read is None:
