@@ -86,14 +86,25 @@ def compare(
     if unknown or not wanted:
         raise DataError("a metric is not in both evaluations", got=unknown or None, accepted=shared or "none in common")
     left, right = model.sort(Columns.USER_CODE), baseline.sort(Columns.USER_CODE)
+    _refuse_other_users(left, right)
+    a, b = (frame.select(wanted).to_numpy().astype(np.float64) for frame in (left, right))
+    return _comparisons(a, b, wanted, *paired_bootstrap(a - b, n=n, seed=seed))
+
+
+def _refuse_other_users(left: pl.DataFrame, right: pl.DataFrame) -> None:
+    """Stop where two sorted tables are not of the same users."""
     if not left[Columns.USER_CODE].equals(right[Columns.USER_CODE]):
         raise DataError(
             "the two evaluations are not of the same users",
             got=f"{left.height} and {right.height} users",
             hint="compare runs with the same dataset and split",
         )
-    a, b = (frame.select(wanted).to_numpy().astype(np.float64) for frame in (left, right))
-    intervals, p_bootstrap = paired_bootstrap(a - b, n=n, seed=seed)
+
+
+def _comparisons(
+    a: np.ndarray, b: np.ndarray, metrics: Sequence[str], intervals: np.ndarray, p_bootstrap: np.ndarray
+) -> list[Comparison]:
+    """One per metric, from values per user ``(n_users, n_metrics)`` of the model and of the baseline."""
     return [
         Comparison(
             metric=name,
@@ -107,7 +118,7 @@ def compare(
             losses=int((a[:, i] < b[:, i]).sum()),
             n_users=len(a),
         )
-        for i, name in enumerate(wanted)
+        for i, name in enumerate(metrics)
     ]
 
 
@@ -141,10 +152,81 @@ def paired_bootstrap(differences: np.ndarray, *, n: int, seed: int) -> tuple[np.
     tuple of ndarray
         95% intervals ``(n_metrics, 2)`` and two-sided p-values ``(n_metrics,)``.
     """
-    means = _resampled_means(differences, n, seed)
+    return _read_off(_resampled_means(differences, n, seed))
+
+
+def _read_off(means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Intervals ``(n_metrics, 2)`` and p-values ``(n_metrics,)`` of resampled differences ``(n, n_metrics)``."""
+    n = len(means)
     below = (1 + (means <= 0).sum(axis=0)) / (n + 1)
     beyond = (1 + (means >= 0).sum(axis=0)) / (n + 1)
     return np.quantile(means, [0.025, 0.975], axis=0).T, np.minimum(1.0, 2 * np.minimum(below, beyond))
+
+
+def compare_runs(
+    models: Mapping[str, Sequence[pl.DataFrame]],
+    pairs: Sequence[tuple[str, str]],
+    *,
+    metrics: Sequence[str],
+    n: int = 10_000,
+    seed: int = 0,
+) -> list[list[Comparison]]:
+    r"""Compare models of which each has a run per seed, over users and seeds at once.
+
+    A resample draws the users with replacement, the same ones for every run,
+    and for each model with S seeds S - 1 of them with replacement: of S draws
+    the mean would vary by (S - 1) / S too little (McCarthy, "Pseudo-replication",
+    Review of the International Statistical Institute 1969). Seeds of two models
+    have nothing to do with each other and are drawn apart. Of a model with one
+    run nothing is known about seeds, and the interval says nothing about them.
+
+    Parameters
+    ----------
+    models:
+        By name the ``per_user`` tables of its runs, one per seed, all of the
+        same part of the same split.
+    pairs:
+        (model, baseline) to compare.
+    metrics:
+        Columns to compare.
+    n:
+        Resamples. Corrected for m comparisons no p-value is below 2 m / (n + 1).
+
+    Returns
+    -------
+    list of list of Comparison
+        For each pair one per metric. Means, wins, losses and the Wilcoxon test
+        are of the users' means over the seeds.
+
+    Raises
+    ------
+    DataError
+        If the users differ between runs.
+    """
+    tables = [table.sort(Columns.USER_CODE) for runs in models.values() for table in runs]
+    for table in tables[1:]:
+        _refuse_other_users(tables[0], table)
+    values = np.stack([table.select(metrics).to_numpy().astype(np.float64) for table in tables], axis=1)
+    means = _resampled_means(values.reshape(len(values), -1), n, seed).reshape(n, len(tables), len(metrics))
+    drawn, per_user, first = {}, {}, 0
+    for at, (name, runs) in enumerate(models.items()):
+        own = slice(first, first + len(runs))
+        per_user[name], drawn[name] = values[:, own].mean(1), _over_seeds(means[:, own], [seed, at + 1])
+        first += len(runs)
+    found = []
+    for pair in pairs:
+        (a, b), (resampled_a, resampled_b) = ([source[name] for name in pair] for source in (per_user, drawn))
+        found.append(_comparisons(a, b, metrics, *_read_off(resampled_a - resampled_b)))
+    return found
+
+
+def _over_seeds(means: np.ndarray, seed: Sequence[int]) -> np.ndarray:
+    """Means over resampled runs, ``(n, n_metrics)``, of ``means`` ``(n, n_runs, n_metrics)``."""
+    n, n_runs, _ = means.shape
+    if n_runs == 1:
+        return means[:, 0]
+    chosen = np.random.default_rng(seed).integers(0, n_runs, (n, n_runs - 1))
+    return np.take_along_axis(means, chosen[:, :, None], axis=1).mean(axis=1)
 
 
 def wilcoxon(differences: np.ndarray) -> float:
@@ -210,8 +292,15 @@ def _resampled_means(values: np.ndarray, n: int, seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     n_users = len(values)
     means = np.empty((n, values.shape[1]))
-    for i in range(n):
-        # How often each user is drawn, instead of the draws: one small matrix product per resample.
-        times = np.bincount(rng.integers(0, n_users, n_users), minlength=n_users)
-        means[i] = times.astype(np.float64) @ values / n_users
+    at_once = max(1, _COUNTS // n_users)
+    for first in range(0, n, at_once):
+        some = slice(first, min(first + at_once, n))
+        # How often each user is drawn, instead of the draws: one small product for several resamples.
+        draws = (rng.integers(0, n_users, n_users) for _ in range(n)[some])
+        times = np.stack([np.bincount(draw, minlength=n_users) for draw in draws])
+        means[some] = times.astype(np.float64) @ values / n_users
     return means
+
+
+_COUNTS = 2**20
+"""Counts of draws that are kept at once, 16 bytes each."""

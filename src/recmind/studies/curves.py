@@ -43,3 +43,14 @@ def _shared(found: Sequence[Curve]) -> dict[int, list[float]]:
         return {}
     epochs = [epoch for epoch in found[0] if all(epoch in other for other in found)]
     return {epoch: [one[epoch] for one in found] for epoch in epochs}
+
+
+def seconds_by_epoch(run: Path) -> Curve:
+    """Seconds of training until the end of each epoch of the joint phase, a warm-up before it included."""
+    found: Curve = {}
+    total = 0.0
+    for row in history(run):
+        total += row.get("seconds") or 0.0
+        if row["phase"] == "joint":
+            found[row["epoch"]] = total
+    return found

@@ -46,6 +46,7 @@ def make_row(job: Job, suite: str, dataset_hash: str, refreshing: Mapping[str, f
         "overrides": list(job.overrides),
         "metric": job.config.training.metric,
         "best_epoch": document["best_epoch"],
+        "epochs": _epochs(job.run),
         "peak_memory_mb": None if job.variant.refreshed else document["peak_memory_mb"],
         "run": str(job.run.relative_to(job.out)),
         "command": job.command(),
@@ -87,6 +88,11 @@ def history(run: Path) -> list[dict[str, Any]]:
     """The rows of a run's ``history.jsonl``."""
     text = (run / Files.HISTORY).read_text(encoding="utf-8")
     return [json.loads(line) for line in text.splitlines()]
+
+
+def _epochs(run: Path) -> int | None:
+    """Epochs of the joint phase; ``None`` for a model without epochs."""
+    return sum(row["phase"] == "joint" for row in history(run)) or None
 
 
 def _remeasured(run: Path) -> dict[str, Any]:

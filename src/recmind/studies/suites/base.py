@@ -72,6 +72,12 @@ class Suite:
     varies: tuple[str, ...] = ()
     """Settings that tell the variants apart, so that nobody can set them for all."""
     sections: tuple[Section, ...] = ()
+    ours: str = ""
+    """Label of the variant that the report holds against all others, instead of each against its own reference."""
+    seeds: tuple[int, ...] = (0,)
+    """Seeds where none are asked for."""
+    tunable: bool = False
+    """Whether tuned recipes may take the place of the variants' own; see ``--recipes``."""
 
 
 def slug(label: str) -> str:

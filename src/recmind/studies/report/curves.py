@@ -1,0 +1,70 @@
+"""Figures of training: validation by epoch and by time, and how far seeds are apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from recmind.studies.curves import curves, mean_by_epoch, seconds_by_epoch, spread_by_epoch
+from recmind.studies.report.blocks import Figure
+from recmind.studies.report.columns import groups
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_NAMED = 9
+"""Lines that a legend names: more cannot be told apart."""
+
+
+def learning_curves(results: pl.DataFrame, out: Path) -> list[Figure]:
+    """Validation by epoch, and by seconds of training, of every variant that is trained in epochs."""
+    found = {}
+    # Lines of the results may share a run, and a refreshed one was not trained.
+    for label, rows in groups(results.unique("run", keep="first", maintain_order=True)).items():
+        lines = [line for line in curves(rows, out) if line]
+        if lines and rows[0].get("seconds.train") is not None:
+            found[label] = (lines, [seconds_by_epoch(out / row["run"]) for row in rows])
+    if not found:
+        return []
+    metric = results["metric"][0]
+
+    def by_epoch(axis: Axes) -> None:
+        for label, (lines, _) in found.items():
+            mean = mean_by_epoch(lines)
+            line = axis.plot(list(mean), list(mean.values()), label=label, lw=1.4)[0]
+            low, high = ([pick(one[epoch] for one in lines) for epoch in mean] for pick in (min, max))
+            axis.fill_between(list(mean), low, high, color=line.get_color(), alpha=0.15, lw=0)
+        axis.set(xlabel="epoch", ylabel=f"{metric}, validation")
+        legend(axis)
+
+    def by_time(axis: Axes) -> None:
+        for label, (lines, seconds) in found.items():
+            line, clock = lines[0], seconds[0]
+            axis.plot([clock[epoch] for epoch in line], list(line.values()), label=label, lw=1.4)
+        axis.set(xlabel="seconds of training, first seed", ylabel=f"{metric}, validation", xscale="log")
+        legend(axis)
+
+    return [Figure("Validation by epoch: mean and range over seeds", by_epoch), Figure("Validation by time", by_time)]
+
+
+def stability(results: pl.DataFrame, out: Path) -> Figure:
+    """Standard deviation over the seeds at every validation."""
+
+    def draw(axis: Axes) -> None:
+        for label, rows in groups(results).items():
+            spread = spread_by_epoch(curves(rows, out))
+            if spread:
+                axis.plot(list(spread), list(spread.values()), label=label, lw=1.4)
+        axis.set(xlabel="epoch", ylabel=f"sd of {results['metric'][0]}")
+        legend(axis)
+
+    return Figure("Stability: standard deviation over seeds", draw)
+
+
+def legend(axis: Axes) -> None:
+    """Name the lines, where there are some; of very many only the first."""
+    handles, labels = axis.get_legend_handles_labels()
+    if handles:
+        axis.legend(handles[:_NAMED], labels[:_NAMED], title="" if len(labels) <= _NAMED else f"first {_NAMED}")
