@@ -6,40 +6,33 @@ The folder of a study holds
 - ``runs/<variant>-s<seed>``: run folders as ``recmind train`` makes them,
 - ``data/``: datasets with changed texts, where the suite changes some,
 - ``rows/``: the line of each run, as soon as it is finished,
-- ``results.parquet``, ``report.md``, ``report.png``: everything together.
+- ``results.parquet``, ``report.md``, ``report.html``, ``report.png``: everything together.
 """
 
 from __future__ import annotations
 
-import fcntl
-import json
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 import polars as pl
 
 from recmind.data.dataset import Dataset
-from recmind.errors import RecMindError, RunError
+from recmind.errors import RecMindError
 from recmind.files import write_atomic
 from recmind.progress import note
 from recmind.schema import Files
 from recmind.serving.refresh import refresh
+from recmind.studies.apart import claimed, train_apart
 from recmind.studies.drift import can_change, with_changed_texts
 from recmind.studies.plan import Job, plan
 from recmind.studies.report import RESULTS, write_report
 from recmind.studies.rows import Row, as_table, make_row, save_row, saved_row
 from recmind.studies.suites import ORIGINAL, TextChange, suite_named
 
-_MARK, _LOCK = "study.json", ".lock"
-_WAIT: Final = 20.0
-"""Seconds within which a training whose study was killed notices that and ends."""
+_MARK: Final = "study.json"
 
 
 @dataclass(frozen=True)
@@ -103,7 +96,8 @@ def run_study(
     jobs = plan(suite_named(suite), Path(dataset), folder, seeds=seeds, settings=settings, variants=variants)
     data = _Data(Path(dataset))
     jobs, notes = _possible(jobs, Dataset.load(dataset))
-    with _claimed(folder, suite, data.hash(Path(dataset))) as lock:
+    mark = {"suite": suite, "dataset_hash": data.hash(Path(dataset))}
+    with claimed(folder, _MARK, mark, "study") as lock:
         rows, failed = _make_all(jobs, suite, data, lock, show_progress)
         table = as_table(rows)
         text = write_report(table, suite, folder, dataset=str(dataset), failed=failed, notes=notes)
@@ -159,7 +153,7 @@ def _made(job: Job, suite: str, data: _Data, lock: int, show_progress: bool) -> 
     if row is not None:
         return row
     if state != "finished":
-        _train(job, lock, show_progress)
+        train_apart(job.data, job.config, job.trained, lock=lock, show_progress=show_progress)
     seconds: dict[str, float] = {}
     if job.variant.refreshed and not job.run.exists():
         start = time.perf_counter()
@@ -168,43 +162,6 @@ def _made(job: Job, suite: str, data: _Data, lock: int, show_progress: bool) -> 
     row = make_row(job, suite, digest, seconds)
     save_row(job, row)
     return row
-
-
-def _train(job: Job, lock: int, show_progress: bool) -> None:
-    """Train in a process of its own, which ends with this one."""
-    order = {
-        "dataset": str(job.data),
-        "config": job.config.model_dump(mode="json", exclude_none=True),
-        "out": str(job.trained),
-        "show_progress": show_progress,
-    }
-    command = [sys.executable, "-m", "recmind.studies.worker"]
-    with tempfile.TemporaryFile("w+") as answer:
-        # The worker holds the study's lock too: a new study waits until the last one's training has ended.
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=answer, text=True, pass_fds=(lock,)) as process:
-            assert process.stdin is not None
-            try:
-                process.stdin.write(json.dumps(order) + "\n")
-                process.stdin.flush()
-                # Not one long wait: under polars' handler an interrupt does not end a system call.
-                while process.poll() is None:
-                    time.sleep(0.05)
-            except BrokenPipeError:
-                process.wait()
-            finally:
-                _close(process.stdin)
-        answer.seek(0)
-        said = answer.read().strip()
-    if process.returncode:
-        ended = f"the training ended with exit code {process.returncode}"
-        if process.returncode < 0:
-            ended = f"the training was killed by signal {-process.returncode}"
-        raise RunError(said or ended, where=None if said else job.trained)
-
-
-def _close(pipe: IO[str]) -> None:
-    with suppress(BrokenPipeError):
-        pipe.close()
 
 
 class _Data:
@@ -238,46 +195,6 @@ def _possible(jobs: list[Job], dataset: Dataset) -> tuple[list[Job], list[str]]:
         else:
             left.add(changes[-1].kind)
     return kept, [f"Left out: changes of the kind `{kind}`; no item has what they need." for kind in sorted(left)]
-
-
-@contextmanager
-def _claimed(folder: Path, suite: str, dataset_hash: str) -> Iterator[int]:
-    """Hold the folder of a study for this process and its trainings; yields the lock's file descriptor."""
-    mark = {"suite": suite, "dataset_hash": dataset_hash}
-    if folder.exists() and not folder.is_dir():
-        raise RunError("the folder of a study cannot be a file", where=folder, hint="choose another --out")
-    if (folder / _MARK).exists():
-        there = json.loads((folder / _MARK).read_text(encoding="utf-8"))
-        if there != mark:
-            raise RunError(
-                "the folder holds a study of another suite or another dataset",
-                where=folder,
-                got=there.get("suite"),
-                hint="choose another --out",
-            )
-    elif folder.exists() and (others := sorted(e.name for e in folder.iterdir() if e.name[0] != ".")):
-        raise RunError("the folder is not empty and holds no study", where=folder, got=others[:5], hint="another --out")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as lock:
-        _wait_for(lambda: _locked(lock), folder)
-        write_atomic(folder / _MARK, lambda path: path.write_text(json.dumps(mark) + "\n", encoding="utf-8"))
-        yield lock.fileno()
-
-
-def _locked(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _wait_for(done: Callable[[], bool], folder: Path) -> None:
-    until = time.monotonic() + _WAIT
-    while not done():
-        if time.monotonic() > until:
-            raise RunError("another study is under way in this folder", where=folder)
-        time.sleep(0.1)
 
 
 def _name(job: Job) -> str:
