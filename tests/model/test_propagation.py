@@ -9,7 +9,7 @@ from recmind import kernels
 from recmind.config import ModelConfig
 from recmind.model.baselines.lightgcn import LightGCN
 from recmind.model.graph import BipartiteGraph, NodeSubset
-from recmind.model.propagation import gather_rows, propagate, with_means_of_items
+from recmind.model.propagation import gather_rows, hop, mean_of_layers, propagate, with_means_of_items
 
 ROUNDING = {"rtol": 1e-12, "atol": 1e-14}
 
@@ -145,6 +145,49 @@ class TestPropagateWanted:
         assert bool(((low - exact).abs().numpy() <= 2**-8 * received + 1e-6).all())
         assert not torch.equal(low, exact)
         assert torch.equal(low[3], exact[3])
+
+
+class TestHop:
+    def test_equals_the_dense_product(self, example, randn, wanted):
+        x = randn(13, 3)
+        expected = example.normalised @ x.numpy()
+        np.testing.assert_allclose(hop(x, example.double()).numpy(), expected, **ROUNDING)
+        np.testing.assert_allclose(hop(x, example.double(), wanted).numpy(), expected[wanted.nodes], **ROUNDING)
+
+    @pytest.mark.parametrize("everywhere", [True, False])
+    def test_gradient(self, example, randn, wanted, everywhere: bool):
+        graph = example.double()
+        assert gradcheck(lambda x: hop(x, graph, None if everywhere else wanted), randn(13, 2, grad=True))
+
+    @pytest.mark.skipif(kernels.instruction_set() is None, reason="torch's sparse products round in another order")
+    @pytest.mark.parametrize("storage", [None, torch.bfloat16])
+    def test_in_single_precision_the_same_bits_as_the_whole(self, example, randn, wanted, storage):
+        x, target = randn(13, 5).float(), randn(len(wanted), 5).float()
+        results = []
+        for subset in (None, wanted):
+            start = x.clone().requires_grad_()
+            view = hop(start, example.graph, subset, storage)
+            view = view[wanted.nodes] if subset is None else view
+            (view * target).sum().backward()
+            results.append((view, start.grad))
+        for whole, part in zip(*results, strict=True):
+            assert torch.equal(part, whole)
+        exact = example.normalised[wanted.nodes] @ x.double().numpy()
+        tolerance = 1e-6 if storage is None else 2**-7
+        np.testing.assert_allclose(results[0][0].detach().numpy(), exact, rtol=tolerance, atol=4 * tolerance)
+
+    def test_of_hops_the_mean_is_what_propagation_gives(self, example, randn, wanted):
+        x, graph = randn(13, 3, grad=True), example.double()
+        found = mean_of_layers([x, hop(x, graph), hop(hop(x, graph), graph, wanted)], wanted)
+        expected = propagate(x, graph, 2, wanted)[0]
+        target = randn(len(wanted), 3)
+        np.testing.assert_allclose(found.detach().numpy(), expected.detach().numpy(), **ROUNDING)
+        gradients = [torch.autograd.grad((view * target).sum(), x)[0].numpy() for view in (found, expected)]
+        np.testing.assert_allclose(*gradients, **ROUNDING)
+
+    def test_the_mean_of_one_layer_is_that_layer(self, randn):
+        x = randn(4, 3)
+        assert mean_of_layers([x]) is x
 
 
 class TestLightGCN:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from recmind.config.base import Positive, Settings
+from recmind.config.base import Fraction, Positive, Settings
+from recmind.config.text_baselines import (
+    AlphaRecConfig,
+    DropoutNetConfig,
+    KarConfig,
+    LLMInitConfig,
+    RLMRecConConfig,
+    RLMRecGenConfig,
+)
 
 NotNegative = Annotated[float, Field(ge=0.0)]
 
@@ -54,7 +62,76 @@ class XSimGCLConfig(Settings):
     """l*, the layer that is contrasted; at most `model.layers`."""
 
 
-READERS: Final = {"knn": ("item-knn", "item-knn-text"), "ease": ("ease",), "ials": ("ials",), "xsimgcl": ("xsimgcl",)}
+class NGCFConfig(Settings):
+    """Messages, of `ngcf`."""
+
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Share of the entries of each propagated layer that are dropped in training; 0.1 in the paper."""
+    slope: Fraction = 0.2
+    """Slope of the LeakyReLU below zero; 0.2 in the authors' code, and 1 is none."""
+    normalise: bool = False
+    """Give every layer but E^(0) rows of length 1 where layers are concatenated: as the authors' code has it, and the
+    paper does not."""
+
+
+class SGLConfig(Settings):
+    """Thinned graphs and their contrast, of `sgl`."""
+
+    augmentation: Literal["edge", "node", "walk"] = "edge"
+    """What is left out of a view's graph: `edge`, interactions (ED); `node`, users and items (ND); `walk`,
+    interactions, others in each layer (RW). Drawn anew in each epoch."""
+    ratio: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """ρ, the share that is left out; the paper tries 0 to 0.5 and takes 0.1."""
+    weight: NotNegative = 0.1
+    """λ of the contrast between both views; the paper tries 0.005 to 1 and takes 0.1 or 0.5."""
+    temperature: Annotated[float, Field(gt=0.0)] = 0.2
+    """τ, the divisor of the cosine in the contrast; 0.2 in the paper."""
+
+
+class SimGCLConfig(Settings):
+    """Noise and contrast, of `simgcl`."""
+
+    noise: NotNegative = 0.1
+    """ε, length of the noise that each layer of a view gets in training; 0.1 in the paper."""
+    weight: NotNegative = 0.5
+    """λ of the contrast between both views; the paper takes 0.2, 0.5 or 2, by data."""
+    temperature: Annotated[float, Field(gt=0.0)] = 0.2
+    """τ, the divisor of the cosine in the contrast; 0.2 in the paper."""
+
+
+class LightGCLConfig(Settings):
+    """Singular vectors and contrast, of `lightgcl`."""
+
+    rank: Positive = 5
+    """q, how many singular vectors make up the global view; at most the users and the items there are. 5 in the
+    paper."""
+    slope: Fraction = 0.5
+    """Slope of the LeakyReLU below zero; 0.5 in the paper, and 1 is none."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the interactions that each step leaves out of the propagation; 0 in the authors' runs, and the paper
+    tries 0.25 too."""
+    weight: NotNegative = 0.2
+    """λ of the contrast between local and global layers; 0.2 in the authors' runs."""
+    temperature: Annotated[float, Field(gt=0.0)] = 0.2
+    """τ, the divisor of the cosine in the contrast; the paper tries 0.1 to 10, the authors' runs take mostly 0.2."""
+
+
+READERS: Final = {
+    "knn": ("item-knn", "item-knn-text"),
+    "ease": ("ease",),
+    "ials": ("ials",),
+    "xsimgcl": ("xsimgcl",),
+    "ngcf": ("ngcf",),
+    "sgl": ("sgl",),
+    "simgcl": ("simgcl",),
+    "lightgcl": ("lightgcl",),
+    "llm_init": ("llm-init",),
+    "rlmrec_con": ("rlmrec-con",),
+    "rlmrec_gen": ("rlmrec-gen",),
+    "alpharec": ("alpharec",),
+    "kar": ("kar",),
+    "dropoutnet": ("dropoutnet",),
+}
 """Which models read which section; a run of another model does not depend on it."""
 
 
@@ -65,3 +142,13 @@ class BaselinesConfig(Settings):
     ease: EaseConfig = EaseConfig()
     ials: IalsConfig = IalsConfig()
     xsimgcl: XSimGCLConfig = XSimGCLConfig()
+    ngcf: NGCFConfig = NGCFConfig()
+    sgl: SGLConfig = SGLConfig()
+    simgcl: SimGCLConfig = SimGCLConfig()
+    lightgcl: LightGCLConfig = LightGCLConfig()
+    llm_init: LLMInitConfig = LLMInitConfig()
+    rlmrec_con: RLMRecConConfig = RLMRecConConfig()
+    rlmrec_gen: RLMRecGenConfig = RLMRecGenConfig()
+    alpharec: AlphaRecConfig = AlphaRecConfig()
+    kar: KarConfig = KarConfig()
+    dropoutnet: DropoutNetConfig = DropoutNetConfig()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -46,6 +48,40 @@ def propagate(
     return _LayerMean.apply(embeddings, graph, layers, wanted, storage)
 
 
+def hop(
+    x: Tensor, graph: BipartiteGraph, wanted: NodeSubset | None = None, storage: torch.dtype | None = None
+) -> Tensor:
+    """Â x, for models that do more between their layers than sum them.
+
+    Parameters
+    ----------
+    x:
+        ``(n_nodes, d)``.
+    wanted, storage:
+        As in :func:`propagate`; the gradient is read in the precision of ``storage`` too.
+
+    Returns
+    -------
+    Tensor
+        Rows of the wanted nodes, ``(k, d)``.
+    """
+    return _Hop.apply(x, graph, wanted, storage)
+
+
+def mean_of_layers(layers: Sequence[Tensor], wanted: NodeSubset | None = None) -> Tensor:
+    """The mean at the wanted nodes, ``(k, d)``, of layers ``(n_nodes, d)`` of which the last has these rows alone."""
+    *lower, last = layers
+    if not lower:
+        return last
+    below = sum(lower[1:], start=lower[0])
+    return (rows_at(below, wanted) + last) / len(layers)
+
+
+def rows_at(x: Tensor, wanted: NodeSubset | None) -> Tensor:
+    """Rows of the wanted nodes, ``(k, d)``; all of them without any."""
+    return x if wanted is None else gather_rows(x, wanted.nodes)
+
+
 def with_means_of_items(items: Tensor, graph: BipartiteGraph) -> Tensor:
     """Vectors of all nodes from those of the items: a user's is the mean over the user's training items.
 
@@ -85,6 +121,21 @@ class _Gather(Function):
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
         grad = grads[0]
         return grad.new_zeros(ctx.n, grad.shape[1]).index_add_(0, ctx.rows, grad.contiguous()), None
+
+
+class _Hop(Function):
+    @staticmethod
+    def forward(
+        ctx, x: Tensor, graph: BipartiteGraph, wanted: NodeSubset | None, storage: torch.dtype | None
+    ) -> Tensor:
+        ctx.graph, ctx.wanted, ctx.storage = graph, wanted, storage
+        return kernels.product(graph, kernels.operand(graph, x, dtype=storage), wanted=wanted)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        read = kernels.operand(ctx.graph, grads[0], at=ctx.wanted, dtype=ctx.storage)
+        return kernels.product(ctx.graph, read), None, None, None
 
 
 class _WithMeans(Function):

@@ -28,8 +28,8 @@ class Views:
         γ of each layer and all nodes, ``(layers, n_nodes)``, or ``None``.
     wanted:
         The nodes, or ``None`` for all.
-    layer:
-        One layer of a model that contrasts it with ``graph``, ``(k, d)``, or ``None``.
+    pairs:
+        Views of the same nodes that a model contrasts with each other, ``(k, d)`` each.
     """
 
     graph: Tensor
@@ -37,7 +37,7 @@ class Views:
     regularised: Tensor | None = None
     gates: Tensor | None = None
     wanted: NodeSubset | None = None
-    layer: Tensor | None = None
+    pairs: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
 class GraphModel(nn.Module):
@@ -54,6 +54,9 @@ class GraphModel(nn.Module):
         the last hop and of the first one backward.
         """
         raise NotImplementedError
+
+    def start_epoch(self, generator: torch.Generator) -> None:
+        """Draw what stays the same for an epoch; ``generator`` is that of the epoch, before its first batch."""
 
     def final(self, views: Views) -> Tensor:
         """h of the nodes of ``views``, ``(k, d)``; scores are inner products of its rows."""

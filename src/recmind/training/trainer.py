@@ -168,6 +168,7 @@ class Trainer:
         """One pass over the batches; returns and records its row of the history."""
         start = time.perf_counter()
         generator = epoch_generator(self.config.seed, phase, self.state.epoch)
+        self.model.start_epoch(generator)
         sums, steps = torch.zeros(3, device=self.device), 0
         for users, items in batches(generator):
             loss = loss_of(users.to(self.device), items.to(self.device), generator)
