@@ -47,3 +47,6 @@ class SplitConfig(Settings):
     """Share held out for the test (`temporal`, `ratio`; of the items: `cold-items`, `cold-and-warm`)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the random splits, kept apart from the seed of training."""
+    hide_test: bool = False
+    """Leave the test part out as if it were not there: neither trained on nor evaluated. For choosing settings, which
+    must not know it; `recmind tune` sets it."""

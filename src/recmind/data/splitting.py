@@ -102,6 +102,9 @@ def split_dataset(dataset: Dataset, config: SplitConfig) -> Split:
             got=f"{len(users)} interactions of {dataset.n_users} users",
             hint="use more data, a smaller held-out fraction, or another split",
         )
+    if config.hide_test:
+        marks[marks == _TEST] = _DROPPED
+        notes.append("the test part, which is hidden")
     parts = [_part(dataset, marks == mark) for mark in (_TRAIN, _VALID, _TEST)]
     return Split(config.kind, dataset.n_users, dataset.n_items, *parts, notes=tuple(notes))
 

@@ -60,6 +60,8 @@ _IRRELEVANT = (
     "evaluation.block_users",
     *(f"text.profiles.{name}" for name in HOW_ASKED),
 )
+# Settings that came after runs were made, with the value that changes nothing: such runs stay what they were.
+_LATER = {"split.hide_test": False}
 
 
 class RunFolder:
@@ -288,6 +290,7 @@ def _is_residue(name: str) -> bool:
 def run_fingerprint(config: Config, dataset_hash: str) -> str:
     """Digest of all settings and data that the result depends on."""
     relevant = {key: value for key, value in _flat(config).items() if key not in _IRRELEVANT}
+    relevant = {key: value for key, value in relevant.items() if key not in _LATER or value != _LATER[key]}
     if not config.language.adapters.rank:
         # Without adapters nothing is trained that these settings say something about.
         relevant = {key: value for key, value in relevant.items() if not key.startswith(_OF_ADAPTERS)}
