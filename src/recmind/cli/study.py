@@ -29,7 +29,8 @@ def study(
 
     Suites: `warmup` (a warm-up on the alignment against none, stability over seeds), `adapters` (frozen language model
     against LoRA, with and without an instruction), `rank` (LoRA rank 4, 8, 16), `drift` (texts that change after
-    training: old vectors, `recmind refresh`, a new training).
+    training: old vectors, `recmind refresh`, a new training), `gate` (whether nodes with few interactions get more
+    language), `cold` (items that nobody has bought yet), `few` (users with 1, 2, 3 or 5 interactions).
 
         recmind study data/beauty --suite adapters --out studies/adapters --dry-run
         recmind study data/beauty --suite adapters --out studies/adapters --seeds 0 1 2

@@ -18,6 +18,7 @@ from recmind.files import write_atomic
 from recmind.schema import Columns, Files
 from recmind.serving.recommender import Recommender
 from recmind.studies.drift import changed_items
+from recmind.studies.measures import measure
 from recmind.studies.plan import Job
 from recmind.training.run_folder import RunFolder
 
@@ -61,7 +62,7 @@ def make_row(job: Job, suite: str, dataset_hash: str, refreshing: Mapping[str, f
         row |= {f"strata.{stratum}.{name}": value for name, value in values.items()}
     if job.variant.divided_by:
         row |= _divided(job)
-    return row
+    return row | measure(job)
 
 
 def saved_row(job: Job, dataset_hash: str) -> Row | None:

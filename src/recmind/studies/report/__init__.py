@@ -14,7 +14,9 @@ from recmind.studies.report.charts import costs, strata_bars, test_results
 from recmind.studies.report.curves import learning_curves
 from recmind.studies.report.differences import differences
 from recmind.studies.report.drift import drift_section, stability_section
+from recmind.studies.report.gate import gate_section
 from recmind.studies.report.markdown import to_markdown
+from recmind.studies.report.newcomers import cold_section, few_section
 from recmind.studies.report.page import to_html
 from recmind.studies.report.tables import cost_table, main_table, scope, strata_table
 from recmind.studies.suites import Section, suite_named
@@ -24,6 +26,9 @@ RESULTS, REPORT, PAGE, PLOT = "results.parquet", "report.md", "report.html", "re
 SECTIONS: Final[dict[Section, Callable[[pl.DataFrame, Path], list[Part]]]] = {
     "stability": stability_section,
     "drift": drift_section,
+    "gate": gate_section,
+    "cold": cold_section,
+    "few": few_section,
 }
 """What a suite may have beside the parts that all have: from its results and its folder, with figures in place."""
 

@@ -12,6 +12,8 @@ from recmind.errors import ConfigError
 from recmind.studies.suites.adapters import ADAPTERS, RANK
 from recmind.studies.suites.base import ORIGINAL, Section, Suite, TextChange, Variant, slug
 from recmind.studies.suites.drift import DRIFT
+from recmind.studies.suites.gate import GATE
+from recmind.studies.suites.newcomers import COLD, FEW
 from recmind.studies.suites.warmup import WARMUP
 
 __all__ = ["ORIGINAL", "SUITES", "Section", "Suite", "TextChange", "Variant", "slug", "suite_named"]
@@ -21,6 +23,9 @@ SUITES: Final[dict[str, Suite]] = {
     "adapters": ADAPTERS,
     "rank": RANK,
     "drift": DRIFT,
+    "gate": GATE,
+    "cold": COLD,
+    "few": FEW,
 }
 """Suites by the name that ``--suite`` takes."""
 

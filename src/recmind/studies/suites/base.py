@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-Section = Literal["stability", "drift"]
+Section = Literal["stability", "drift", "gate", "cold", "few"]
 """What a report shows beside the table, the differences and the curves."""
+
+Measure = Literal["gate", "cold", "few"]
+"""What is measured of a finished run beyond its metrics; see :mod:`recmind.studies.measures`."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Variant:
     """Run folder that a refresh begins with."""
     divided_by: TextChange | None = None
     """Measure test targets among the items that this changes apart from the others."""
+    measure: Measure | None = None
+    """What is measured of the run beside its metrics."""
     against: str = ""
     """Label of the variant that this one is compared with; without it the suite's first."""
 

@@ -1,0 +1,78 @@
+"""What a suite measures of a finished run beyond its ``metrics.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from recmind.data.dataset import Dataset
+from recmind.files import write_atomic
+from recmind.studies.cold import cold_start
+from recmind.studies.few import by_history
+from recmind.studies.gates import gates_of_run
+from recmind.studies.plan import Job
+from recmind.studies.suites import slug
+
+
+def measure(job: Job) -> dict[str, Any]:
+    """Measure a finished run as its variant says: columns of its line; the tables behind them are kept beside it."""
+    if job.variant.measure is None:
+        return {}
+    row, tables = _MEASURES[job.variant.measure](job)
+    for name, table in tables.items():
+        write_atomic(_file(job.out, job.variant.label, job.seed, name), table.write_parquet)
+    return row
+
+
+def measured(results: pl.DataFrame, out: Path, name: str) -> pl.DataFrame:
+    """A table of all runs of a study one under the other, with the columns ``variant`` and ``seed`` in front."""
+    found = []
+    for variant, seed in results.select("variant", "seed").iter_rows():
+        path = _file(out, variant, seed, name)
+        if path.exists():
+            about = pl.lit(variant).alias("variant"), pl.lit(seed).cast(pl.Int64).alias("seed")
+            found.append(pl.read_parquet(path).select(*about, pl.all()))
+    return pl.concat(found) if found else pl.DataFrame()
+
+
+def _file(out: Path, variant: str, seed: int, name: str) -> Path:
+    return out / "rows" / f"{slug(variant)}-s{seed}.{name}.parquet"
+
+
+_Found = tuple[dict[str, Any], Mapping[str, pl.DataFrame]]
+
+
+def _gate(job: Job) -> _Found:
+    found = gates_of_run(job.run, seed=job.seed)
+    row = {}
+    for line in found.correlations.iter_rows(named=True):
+        name = f"{line['what']}.{line['side']}" + (f".{line['layer']}" if line["layer"] else "")
+        row |= {f"{name}.mean": line["mean"], f"{name}.spearman": line["spearman"]}
+        row |= {f"{name}.spearman.low": line["low"], f"{name}.spearman.high": line["high"]}
+    return row, {"gate": found.groups, "gate-correlation": found.correlations}
+
+
+def _cold(job: Job) -> _Found:
+    metrics, users = cold_start(job.run, bootstrap=job.config.evaluation.bootstrap)
+    return _flat(metrics, "among"), {"cold": metrics, "cold-users": users}
+
+
+def _few(job: Job) -> _Found:
+    metrics, users = by_history(job.run, Dataset.load(job.data), bootstrap=job.config.evaluation.bootstrap)
+    return _flat(metrics, "history"), {"few": metrics, "few-users": users}
+
+
+def _flat(metrics: pl.DataFrame, key: str) -> dict[str, Any]:
+    """``among.cold.test.recall@40`` and so on, with the bounds."""
+    row = {}
+    for line in metrics.iter_rows(named=True):
+        group = f"{key}.{line[key].replace(' ', '_')}.{line['part']}"
+        row |= {f"{group}.n": line["n_users"], f"{group}.{line['metric']}": line["value"]}
+        row |= {f"{group}.{line['metric']}.{end}": line[end] for end in ("low", "high")}
+    return row
+
+
+_MEASURES: dict[str, Callable[[Job], _Found]] = {"gate": _gate, "cold": _cold, "few": _few}
