@@ -27,6 +27,7 @@ from recmind.cli.profiles import profiles
 from recmind.cli.refresh import refresh
 from recmind.cli.runs import evaluate, recommend, train
 from recmind.cli.study import study
+from recmind.cli.tune import tune
 from recmind.errors import RecMindError
 
 DEBUG = "RECMIND_DEBUG"
@@ -51,7 +52,7 @@ Every command explains itself: `recmind COMMAND --help`.
 """
 
 app = App(name="recmind", help=_HELP, help_format="markdown", version=__version__, suppress_keyboard_interrupt=False)
-for _command in (demo, prepare, profiles, train, evaluate, recommend, refresh, study, recipes, settings, doctor):
+for _command in (demo, prepare, profiles, train, evaluate, recommend, refresh, study, tune, recipes, settings, doctor):
     app.command(_command)
 
 

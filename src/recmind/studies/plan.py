@@ -118,7 +118,7 @@ def plan(
         If a setting or variant is unknown, or a setting is what the suite varies.
     """
     chosen = _chosen(suite, variants)
-    given = _pairs(settings)
+    given = pairs(settings)
     _check_free(suite, given)
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ConfigError("seeds must be different whole numbers from 0", where="--seeds", got=list(seeds))
@@ -141,14 +141,15 @@ def _chosen(suite: Suite, names: Sequence[str]) -> list[Variant]:
     return [variant for name, variant in known.items() if name in wanted]
 
 
-def _pairs(settings: Iterable[str]) -> dict[str, str]:
-    pairs = {}
+def pairs(settings: Iterable[str]) -> dict[str, str]:
+    """``key=value`` texts by key; the values as they stand."""
+    found = {}
     for text in settings:
         key, separator, value = text.partition("=")
         if not separator or not key.strip():
             raise ConfigError("a setting must read key=value", where="--set", got=text, hint="--set model.layers=3")
-        pairs[key.strip()] = value.strip()
-    return pairs
+        found[key.strip()] = value.strip()
+    return found
 
 
 def _check_free(suite: Suite, given: Iterable[str]) -> None:

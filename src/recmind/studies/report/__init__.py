@@ -62,10 +62,11 @@ def write_report(
     if failed:
         parts.append(Part("Failed", [Text(f"- {name}: {message}") for name, message in failed.items()]))
     commands = [Part("Commands", _commands(results))] if results.height else []
-    return _write(title, chosen.question, parts, commands, out)
+    return write_parts(title, chosen.question, parts, commands, out)
 
 
-def _write(title: str, question: str, parts: list[Part], commands: list[Part], out: Path) -> str:
+def write_parts(title: str, question: str, parts: list[Part], commands: list[Part], out: Path) -> str:
+    """Write a report in every form and return its Markdown; commands come last, after the picture."""
     drawn = [block for part in parts for block in part.blocks if isinstance(block, Figure)]
     picture = _picture(drawn, out) if drawn else []
     text = to_markdown(title, [Part("", [Text(question)]), *parts, *picture, *commands])
