@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from recmind.config import SplitConfig
 from recmind.data.dataset import Dataset
-from recmind.data.splitting import split_dataset
+from recmind.data.splitting import HISTORY_LENGTHS, WHOLE, kept_histories, split_dataset
 from recmind.errors import DataError
 
-KINDS = ["leave-one-out", "temporal", "ratio", "cold-items", "valid-only"]
+KINDS = ["leave-one-out", "temporal", "ratio", "cold-items", "cold-and-warm", "valid-only"]
 pairs = st.lists(st.tuples(st.integers(0, 6), st.integers(0, 12)), min_size=8, max_size=60, unique=True)
 
 
@@ -74,6 +74,77 @@ def test_cold_items_have_no_training_edge(rows, seed) -> None:
     assert not np.isin(split.test.items, split.valid.items).any()
 
 
+@given(pairs, st.integers(0, 5))
+def test_cold_and_warm_holds_out_the_last_two_of_what_cold_items_leaves(rows, seed) -> None:
+    dataset = make(rows)
+    shares = {"seed": seed, "valid_fraction": 0.2, "test_fraction": 0.3}
+    cold = split_or_skip(dataset, SplitConfig(kind="cold-items", **shares))
+    split = split_or_skip(dataset, SplitConfig(kind="cold-and-warm", **shares))
+    assert set(cold.test.rows) <= set(split.test.rows)
+    assert set(cold.valid.rows) <= set(split.valid.rows)
+    warm: dict[int, list[int]] = {}
+    for user, row in zip(cold.train.users.tolist(), cold.train.rows.tolist(), strict=True):
+        warm.setdefault(user, []).append(row)
+    long = {user: held for user, held in warm.items() if len(held) >= 3}
+    for part, known, at in ((split.test, cold.test, -1), (split.valid, cold.valid, -2)):
+        assert set(part.rows) - set(known.rows) == {held[at] for held in long.values()}
+    left = [row for user, held in warm.items() for row in (held[:-2] if user in long else held)]
+    assert split.train.rows.tolist() == sorted(left)
+
+
+def test_cold_and_warm_by_hand() -> None:
+    # Of 5 items one is tested and one validates: a seed that draws 4 and 2.
+    seed = next(seed for seed in range(1000) if np.random.default_rng(seed).permutation(5)[:2].tolist() == [4, 2])
+    rows = [(0, 0), (0, 4), (0, 1), (0, 3), (1, 2), (1, 0), (1, 4)]
+    events = {"user_id": [f"u{u}" for u, _ in rows], "item_id": [f"i{i}" for _, i in rows], "timestamp": range(7)}
+    dataset = Dataset.from_frames(pl.DataFrame(events))
+    config = SplitConfig(kind="cold-and-warm", valid_fraction=0.2, test_fraction=0.2, seed=seed)
+    split = split_dataset(dataset, config)
+    pairs_of = {
+        name: list(zip(split.part(name).users.tolist(), split.part(name).items.tolist(), strict=True))
+        for name in ("train", "valid", "test")
+    }
+    # Of user 0's warm items 0, 1, 3 the last two; user 1 has one warm item, too few to hold any out.
+    assert pairs_of == {"train": [(0, 0), (1, 0)], "valid": [(0, 1), (1, 2)], "test": [(0, 4), (0, 3), (1, 4)]}
+
+
+def long_and_short() -> Dataset:
+    """40 users with 3 to 12 interactions."""
+    return make([(user, item) for user in range(40) for item in range(3 + user % 10)])
+
+
+def test_short_histories_keep_the_last_and_hold_out_what_leave_one_out_does() -> None:
+    dataset = long_and_short()
+    config = SplitConfig(kind="short-histories", seed=3)
+    whole, cut, kept = split_dataset(dataset, SplitConfig()), split_dataset(dataset, config), kept_histories(dataset, config)
+    for part in ("valid", "test"):
+        assert cut.part(part).rows.tolist() == whole.part(part).rows.tolist()
+    for user in range(dataset.n_users):
+        before = whole.train.rows[whole.train.users == user].tolist()
+        after = cut.train.rows[cut.train.users == user].tolist()
+        assert after == (before if kept[user] in (-1, WHOLE) else before[-kept[user] :])
+    n_cut, n_users = len(whole.train) - len(cut.train), int(np.isin(kept, HISTORY_LENGTHS).sum())
+    assert cut.notes == (f"{n_cut} training interactions of {n_users} users whose histories are cut",)
+
+
+def test_short_histories_are_drawn_from_long_ones_in_groups_of_one_size() -> None:
+    dataset = long_and_short()
+    kept = kept_histories(dataset, SplitConfig(kind="short-histories"))
+    counts = np.bincount(dataset.user_codes)
+    assert counts[kept > 0].min() == 7  # 5 to train on and 2 held out
+    # 4 of 10 users are too short; of the 24 others half is drawn, and 12 in five groups are 3, 3, 2, 2, 2.
+    sizes = [int((kept == length).sum()) for length in (*HISTORY_LENGTHS, WHOLE)]
+    assert sizes == [3, 3, 2, 2, 2]
+    again, other = (kept_histories(dataset, SplitConfig(kind="short-histories", seed=seed)) for seed in (0, 1))
+    assert (again == kept).all()
+    assert (other != kept).any()
+
+
+def test_short_histories_need_long_ones() -> None:
+    with pytest.raises(DataError, match=r"long enough to be cut(.|\n)*7 interactions or more"):
+        split_dataset(make([(0, item) for item in range(6)]), SplitConfig(kind="short-histories"))
+
+
 @given(pairs)
 def test_temporal_parts_follow_each_other(rows) -> None:
     dataset = make(rows)
@@ -125,7 +196,7 @@ def test_nothing_to_train_on() -> None:
         split_dataset(dataset, SplitConfig(kind="temporal"))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, "short-histories"])
 def test_held_out_rows_do_not_reach_the_training_part(kind: str) -> None:
     """Every held-out row gets another item, review, rating and time; the training part stays as it was."""
     rng = np.random.default_rng(0)
@@ -146,13 +217,16 @@ def test_held_out_rows_do_not_reach_the_training_part(kind: str) -> None:
     split = split_dataset(before, config)
     held = np.concatenate([split.valid.rows, split.test.rows])
     assert len(held)
-    # Under cold-items what is held out is a set of items, so the other item comes from the same part.
-    pool = {row: before.item_codes[part.rows] for part in (split.valid, split.test) for row in part.rows}
+    # Where what is held out is a set of items, the other item comes from the same set.
+    cold = split_dataset(before, config.model_copy(update={"kind": "cold-items"}))
+    drawn = np.zeros(60, dtype=int)
+    drawn[cold.valid.items], drawn[cold.test.items] = 1, 2
     taken = {user: set(before.item_codes[before.user_codes == user].tolist()) for user in range(30)}
     new_items, times = before.item_codes.copy(), before.interactions["timestamp"].to_numpy().copy()
     for row in held.tolist():
         user = int(before.user_codes[row])
-        choices = np.unique(pool[row]) if kind == "cold-items" else np.arange(60)
+        same = drawn == drawn[before.item_codes[row]]
+        choices = np.flatnonzero(same) if kind.startswith("cold") else np.arange(60)
         free = [int(item) for item in choices if int(item) not in taken[user]]
         if free:
             new_items[row] = free[0]

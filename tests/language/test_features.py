@@ -84,7 +84,7 @@ def test_a_user_without_a_text_is_the_mean_of_the_items(language):
     assert not np.allclose(found.users[0], found.items[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["leave-one-out", "cold-items", "ratio", "valid-only"])
+@pytest.mark.parametrize("kind", ["leave-one-out", "cold-items", "cold-and-warm", "ratio", "valid-only"])
 @pytest.mark.parametrize("view", ["items", "titles", "reviews"])
 def test_changing_every_held_out_row_changes_nothing(dataset, language, kind, view):
     split = split_dataset(dataset, SplitConfig(kind=kind, test_fraction=0.3))

@@ -72,7 +72,7 @@ def by_history(run: str | Path, dataset: Dataset, *, bootstrap: int = 1000) -> t
 
 def _uncut(recommender: Recommender, dataset: Dataset, run: str | Path) -> Split:
     """The split before anything was cut: what it has in training is left out of rankings."""
-    whole = split_dataset(dataset, SplitConfig(kind="leave-one-out"))
+    whole = split_dataset(dataset, SplitConfig(kind="leave-one-out", hide_test=recommender.config.split.hide_test))
     here = recommender.split
     same = (here.n_users, here.n_items) == (whole.n_users, whole.n_items)
     if here.kind != "short-histories" or not same or not np.array_equal(here.test.items, whole.test.items):
