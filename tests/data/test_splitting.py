@@ -116,7 +116,8 @@ def long_and_short() -> Dataset:
 def test_short_histories_keep_the_last_and_hold_out_what_leave_one_out_does() -> None:
     dataset = long_and_short()
     config = SplitConfig(kind="short-histories", seed=3)
-    whole, cut, kept = split_dataset(dataset, SplitConfig()), split_dataset(dataset, config), kept_histories(dataset, config)
+    whole, cut = split_dataset(dataset, SplitConfig()), split_dataset(dataset, config)
+    kept = kept_histories(dataset, config)
     for part in ("valid", "test"):
         assert cut.part(part).rows.tolist() == whole.part(part).rows.tolist()
     for user in range(dataset.n_users):

@@ -174,7 +174,8 @@ class TestShares:
 class TestRun:
     @pytest.fixture
     def dataset(self) -> Dataset:
-        rows = [(f"u{u}", f"i{i}", t) for u in range(8) for t, i in enumerate(np.random.default_rng(u).permutation(9)[:5])]
+        orders = [np.random.default_rng(user).permutation(9)[:5] for user in range(8)]
+        rows = [(f"u{u}", f"i{i}", t) for u, order in enumerate(orders) for t, i in enumerate(order)]
         titles = pl.DataFrame({"item_id": [f"i{i}" for i in range(9)], "title": [f"w{i} w{i + 9}" for i in range(9)]})
         return Dataset.from_frames(pl.DataFrame(rows, ["user_id", "item_id", "order"], orient="row"), titles)
 
@@ -197,4 +198,3 @@ class TestRun:
         train_run(dataset, self.small(tiny_encoder, **change), tmp_path / "run", show_progress=False)
         with pytest.raises(ConfigError, match="the run has no gates"):
             gates_of_run(tmp_path / "run")
-

@@ -44,7 +44,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def studied(dataset: Path, out: Path, suite: str, variants: list[str], **settings: Any) -> tuple[Path, pl.DataFrame, str]:
+Studied = tuple[Path, pl.DataFrame, str]
+
+
+def studied(dataset: Path, out: Path, suite: str, variants: list[str], **settings: Any) -> Studied:
     """The folder, the results and what the command printed."""
     changes = SETTINGS | {key.replace("__", "."): value for key, value in settings.items()}
     flags = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
@@ -59,17 +62,17 @@ def studied(dataset: Path, out: Path, suite: str, variants: list[str], **setting
 
 
 @pytest.fixture(scope="module")
-def cold(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pl.DataFrame, str]:
+def cold(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Studied:
     variants = ["recmind-default", "content-knn", "popularity"]
     return studied(dataset, tmp_path_factory.mktemp("cold") / "study", "cold", variants)
 
 
 @pytest.fixture(scope="module")
-def few(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pl.DataFrame, str]:
+def few(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Studied:
     return studied(dataset, tmp_path_factory.mktemp("few") / "study", "few", ["recmind-default", "popularity"])
 
 
-def run_of(study: tuple[Path, pl.DataFrame, str], variant: str) -> Path:
+def run_of(study: Studied, variant: str) -> Path:
     return study[0] / study[1].row(by_predicate=pl.col("variant") == variant, named=True)["run"]
 
 
@@ -87,7 +90,7 @@ class TestCold:
         assert torch.count_nonzero(free[torch.from_numpy(degrees == 0)]) == 0
 
     def test_content_knn_among_cold_items_by_numpy(self, cold):
-        run = Recommender.load(run_of(cold, "content kNN"))
+        run = Recommender.load(run_of(cold, "content-kNN"))
         split, texts = run.split, run.texts
         vectors = (texts.items * texts.items_known[:, None]).double().numpy()
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -100,7 +103,7 @@ class TestCold:
             scores = vectors @ vectors[split.train.items[split.train.users == user]].sum(0)
             ranked = [i for i in np.argsort(-scores, kind="stable") if candidates[i]]
             recalls.append(np.mean([item in ranked[:10] for item in own]))
-        row = cold[1].row(by_predicate=pl.col("variant") == "content kNN", named=True)
+        row = cold[1].row(by_predicate=pl.col("variant") == "content-kNN", named=True)
         assert row["among.cold.test.n"] == len(recalls)
         # Items without a text tie with each other, a small part of the catalogue.
         assert row["among.cold.test.recall@10"] == pytest.approx(np.mean(recalls), abs=0.02)
@@ -119,7 +122,7 @@ class TestCold:
     def test_texts_are_worth_more_than_chance(self, cold):
         values = dict(cold[1].select("variant", "among.cold.test.recall@10").iter_rows())
         assert values["RecMind default"] > 1.2 * values["popularity"]
-        assert values["content kNN"] > 1.2 * values["popularity"]
+        assert values["content-kNN"] > 1.2 * values["popularity"]
 
     def test_cold_items_stand_where_new_items_would(self, cold):
         run = Recommender.load(run_of(cold, "RecMind default"))
@@ -179,7 +182,8 @@ class TestFew:
         report = (few[0] / "report.md").read_text()
         section = report.partition("## Users of whom little is known")[2]
         head = next(line for line in section.splitlines() if line.startswith("| recall@40 |"))
-        assert [cell.strip() for cell in head.split("|")[2:-1]] == [f"history {n}" for n in ("1", "2", "3", "5", "whole")]
+        lengths = [f"history {n}" for n in ("1", "2", "3", "5", "whole")]
+        assert [cell.strip() for cell in head.split("|")[2:-1]] == lengths
         assert section.count("| popularity | history 1 |") == 2
 
     def test_a_run_of_another_split_is_refused(self, cold, dataset):

@@ -242,10 +242,11 @@ def _short_histories(dataset: Dataset, config: SplitConfig) -> np.ndarray:
     marks = _leave_one_out(dataset, config)
     kept = kept_histories(dataset, config)
     if not (kept > 0).any():
+        longest = int(counts_of(dataset.user_codes, dataset.n_users).max())
         raise DataError(
             "no user has a history long enough to be cut",
             where="the split 'short-histories'",
-            got=f"{dataset.n_users} users, the longest history of {counts_of(dataset.user_codes, dataset.n_users).max()}",
+            got=f"{dataset.n_users} users with {longest} interactions at most",
             accepted=f"users with {max(HISTORY_LENGTHS) + 2} interactions or more",
         )
     users = dataset.user_codes

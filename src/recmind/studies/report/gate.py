@@ -48,7 +48,7 @@ def gate_section(results: pl.DataFrame, out: Path) -> list[Part]:
     if groups.is_empty():
         return []
     of_gates = pl.col("what") == "gate"
-    shares = groups.filter(what="language")
+    shares, others = groups.filter(what="language"), correlations.filter(~of_gates)
     return [
         Part(
             "Do nodes with few interactions get more language?",
@@ -65,7 +65,7 @@ def gate_section(results: pl.DataFrame, out: Path) -> list[Part]:
         ),
         Part(
             "What the final vectors are made of",
-            [Text(_SHARES), *(_by_degree(shares, side) for side in SIDES), _correlations(correlations.filter(~of_gates))],
+            [Text(_SHARES), *(_by_degree(shares, side) for side in SIDES), _correlations(others)],
         ),
     ]
 
@@ -142,7 +142,7 @@ def _figures(groups: pl.DataFrame) -> list[Figure]:
 
 def _drawn(rows: pl.DataFrame) -> Any:
     def draw(axis: Axes) -> None:
-        for (what, layer), here in _each(rows.filter(pl.col("what") != "alpha"), "what", "layer"):
+        for (_, layer), here in _each(rows.filter(pl.col("what") != "alpha"), "what", "layer"):
             line = pl.DataFrame(_mean_by_decile(here))
             # The middle of a group on the logarithmic axis; degrees begin with 1.
             x = np.sqrt(line["degree_low"].to_numpy() * line["degree_high"].to_numpy().astype(np.float64))

@@ -11,7 +11,7 @@ import polars as pl
 from recmind.evaluation.significance import compare_runs, holm
 from recmind.schema import Columns
 from recmind.studies.measures import measured
-from recmind.studies.report.blocks import Cell, Figure, Part, Table, Text, gain, mean_of, ranked
+from recmind.studies.report.blocks import Figure, Part, Table, Text, gain, mean_of, ranked
 from recmind.studies.report.curves import legend
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def few_section(results: pl.DataFrame, out: Path) -> list[Part]:
     if metrics.is_empty():
         return []
     parts = _section("Users of whom little is known", _FEW_READING, metrics, users, "history", _FEW, tuple(_FEW))
-    figures = [Figure(f"Test: {name} by the length of the history", _by_length(metrics, name)) for name in _shown(metrics)]
+    figures = [Figure(f"Test: {name} by length of history", _by_length(metrics, name)) for name in _shown(metrics)]
     return [*parts[:1], Part("By the length of the history", figures), *parts[1:]]
 
 
@@ -75,7 +75,8 @@ def _section(
     for part, what in (("valid", "On the validation part:"), ("test", "On the test part:")):
         here = metrics.filter(part=part)
         if here.height:
-            blocks += [Text(what), *(_values(here, key, names, there, metric) for metric in _shown(metrics)), _sizes(here, key, names, there)]
+            shown = [_values(here, key, names, there, metric) for metric in _shown(metrics)]
+            blocks += [Text(what), *shown, _sizes(here, key, names, there)]
     return [Part(title, blocks), *_differences(users, key, names, [group for group in compared if group in there])]
 
 
@@ -92,7 +93,7 @@ def _values(metrics: pl.DataFrame, key: str, names: Mapping[str, str], there: Se
     for group in there:
         rows = [metrics.filter(pl.col(key) == group, variant=variant, metric=metric) for variant in variants]
         columns.append(ranked([_spread(here) for here in rows], [mean_of(here["value"].to_list()) for here in rows]))
-    lines: list[list[str | Cell]] = [[variant, *(column[at] for column in columns)] for at, variant in enumerate(variants)]
+    lines = [[variant, *(column[at] for column in columns)] for at, variant in enumerate(variants)]
     return Table([metric, *(names[group] for group in there)], lines)
 
 
@@ -130,7 +131,7 @@ def _differences(users: pl.DataFrame, key: str, names: Mapping[str, str], compar
     for group in compared:
         here = users.filter(pl.col(key) == group)
         models = {
-            variant: [rows.select(Columns.USER_CODE, *shown) for _, rows in here.filter(variant=variant).group_by("seed")]
+            variant: [run.select(Columns.USER_CODE, *shown) for _, run in here.filter(variant=variant).group_by("seed")]
             for variant in variants
         }
         found = compare_runs(models, pairs, metrics=shown, n=_RESAMPLES)
@@ -140,12 +141,13 @@ def _differences(users: pl.DataFrame, key: str, names: Mapping[str, str], compar
     for (group, (_, rival), one), p_bootstrap, p_wilcoxon in zip(flat, *corrected, strict=True):
         low, high = one.interval
         difference = f"{one.mean - one.baseline:+.4f} ({low:+.4f} to {high:+.4f})"
-        cells = [names[group], one.metric, gain(one.relative_gain), difference, f"{p_bootstrap:.2g}", f"{p_wilcoxon:.2g}"]
-        lines.append([rival, *cells, f"{one.wins} / {one.losses}"])
-    head = ["against", "what", "metric", "gain", "difference (95%)", "p bootstrap", "p Wilcoxon", "users better / worse"]
+        p = (f"{p_bootstrap:.2g}", f"{p_wilcoxon:.2g}")
+        lines.append([rival, names[group], one.metric, gain(one.relative_gain), difference, *p])
+        lines[-1].append(f"{one.wins} / {one.losses}")
+    head = ["against", "what", "metric", "gain", "difference (95%)", "p bootstrap", "p Wilcoxon", "better / worse"]
     text = (
-        f"On the test part, paired by user; {_RESAMPLES:,} bootstrap resamples of users and, where there are several, of "
-        f"seeds. Both p are corrected for the {len(flat)} lines of this table (Holm)."
+        f"On the test part, paired by user; {_RESAMPLES:,} bootstrap resamples of users and, where there are several, "
+        f"of seeds. Both p are corrected for the {len(flat)} lines of this table (Holm)."
     )
     return [Part(f"{variants[0]} against each", [Table(head, lines), Text(text)])]
 
