@@ -22,25 +22,39 @@ from recmind.config.model import AlignmentConfig, GateConfig, ModelConfig, Model
 from recmind.config.profiles import ProfilesConfig
 from recmind.config.recipes import load_config, recipe_names, recipe_text
 from recmind.config.run import Config, setting_names, walk_settings
+from recmind.config.text_baselines import (
+    AlphaRecConfig,
+    DropoutNetConfig,
+    KarConfig,
+    LLMInitConfig,
+    RLMRecConConfig,
+    RLMRecGenConfig,
+)
 from recmind.config.training import EvaluationConfig, TrainingConfig
 
 __all__ = [
     "AdapterConfig",
     "AlignmentConfig",
+    "AlphaRecConfig",
     "BaselinesConfig",
     "Config",
+    "DropoutNetConfig",
     "EaseConfig",
     "EvaluationConfig",
     "Fraction",
     "GateConfig",
     "IalsConfig",
+    "KarConfig",
     "KnnConfig",
+    "LLMInitConfig",
     "LanguageConfig",
     "ModelConfig",
     "ModelName",
     "Positive",
     "PrepareConfig",
     "ProfilesConfig",
+    "RLMRecConConfig",
+    "RLMRecGenConfig",
     "Settings",
     "SplitConfig",
     "TextConfig",

@@ -10,15 +10,36 @@ from recmind.config.base import Fraction, Positive, Settings
 from recmind.config.baselines import BaselinesConfig
 
 ModelName = Literal[
-    "recmind", "lightgcn", "text", "popularity", "item-knn", "item-knn-text", "ease", "bpr-mf", "ials", "xsimgcl"
+    "recmind",
+    "lightgcn",
+    "text",
+    "popularity",
+    "item-knn",
+    "item-knn-text",
+    "content-knn",
+    "ease",
+    "bpr-mf",
+    "ials",
+    "ngcf",
+    "sgl",
+    "simgcl",
+    "xsimgcl",
+    "lightgcl",
+    "llm-init",
+    "rlmrec-con",
+    "rlmrec-gen",
+    "alpharec",
+    "kar",
+    "dropoutnet",
 ]
 
 
 class GateConfig(Settings):
     """How much of the graph and of the language each node sends through each layer."""
 
-    kind: Literal["node-layer", "none"] = "node-layer"
-    """`node-layer`: a gate per node and layer (equation of the paper); `none`: the graph alone flows."""
+    kind: Literal["node-layer", "late", "none"] = "node-layer"
+    """`node-layer`: a gate per node and layer (equation of the paper). `late`: the graph alone flows, and one gate per
+    node mixes its two views at the end, in place of α. `none`: the graph alone flows, and α mixes the views."""
     init_bias: float = 0.0
     """Start value of b. 0 gives both views the same share at the start."""
 
@@ -47,8 +68,9 @@ class ModelConfig(Settings):
 
     name: ModelName = "recmind"
     """`recmind`, or a baseline: `lightgcn`, `text` (graph over text embeddings alone), `popularity`, `item-knn`,
-    `item-knn-text` (item neighbours and likeness of texts), `ease`, `bpr-mf`,
-    `ials`, `xsimgcl`."""
+    `item-knn-text` (item neighbours and likeness of texts), `content-knn` (likeness of texts alone), `ease`, `bpr-mf`,
+    `ials`, `ngcf`, `sgl`, `simgcl`, `xsimgcl`, `lightgcl`;
+    with texts `llm-init`, `rlmrec-con`, `rlmrec-gen`, `alpharec`, `kar`, `dropoutnet`."""
     dim: Positive = 64
     """d, the size of every node's vector."""
     layers: Annotated[int, Field(ge=0, le=8)] = 2
@@ -76,7 +98,9 @@ class ModelConfig(Settings):
     missing_text: Literal["fallback", "free"] = "fallback"
     """What stands for the text of a node that has none: `fallback`, a guess by a small MLP from its neighbours'
     texts and its degree, or `free`, the node's own free vector, which leans on the graph alone. The model `text`
-    has no free vectors and always falls back."""
+    has no free vectors and always falls back. `llm-init`, `kar` and `dropoutnet` have no such MLP: with `fallback` they
+    read the neighbours' mean text vector (`alpharec` always does), with `free` nothing; `rlmrec-con` and `rlmrec-gen`
+    align nothing with a text that is missing."""
     fallback_mask: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Share of known texts hidden in each step to train the fallback MLP; unused with `missing_text` = `free`."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from recmind.model.graph import BipartiteGraph
-from recmind.model.language_view import TextInputs, neighbour_context
+from recmind.model.language_view import TextInputs, neighbour_context, uses_bfloat16
 from recmind.model.propagation import with_means_of_items
 
 
@@ -26,11 +26,6 @@ class NodeTexts:
 
     vectors: Tensor
     known: Tensor
-
-    @property
-    def share(self) -> Tensor:
-        """1 for a known vector, 0 for another, as a column ``(n_nodes, 1)``."""
-        return self.known.to(self.vectors.dtype)[:, None]
 
 
 def node_texts(texts: TextInputs, graph: BipartiteGraph, *, missing: str = "free") -> NodeTexts:
@@ -61,3 +56,9 @@ def node_texts(texts: TextInputs, graph: BipartiteGraph, *, missing: str = "free
         vectors = torch.where(known[:, None], vectors, neighbour_context(texts, graph))
         known = known | vectors.any(1)
     return NodeTexts(vectors, known)
+
+
+def in_precision(precision: str, like: Tensor) -> torch.autocast:
+    """Where products of float32 numbers are multiplied as ``model.precision`` says; others as they are."""
+    enabled = like.dtype == torch.float32 and uses_bfloat16(precision, like.device)
+    return torch.autocast(like.device.type, torch.bfloat16, enabled=enabled)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from recmind.config import ModelConfig
 from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.language_view import TextInputs
-from recmind.model.node_texts import node_texts
+from recmind.model.node_texts import in_precision, node_texts
 from recmind.model.propagation import propagate
 from recmind.model.views import GraphModel, Views, score_space, storage_of
 
@@ -29,9 +29,9 @@ class AlphaRec(GraphModel):
     say. Here that is the neighbours' mean text vector, without parameters,
     whatever ``model.missing_text`` says, since no node has a free vector.
 
-    The authors draw 256 negatives for each row of a batch, here a batch shares
-    its negatives; their batches hold one interaction of each user an epoch,
-    here every interaction comes once.
+    The authors draw 256 negatives for each row of a batch among what the user
+    has not got, here a batch shares its negatives; they draw users alike and
+    one of each one's items, here an epoch has every interaction once.
     """
 
     def __init__(self, graph: BipartiteGraph, texts: TextInputs, config: ModelConfig) -> None:
@@ -45,7 +45,7 @@ class AlphaRec(GraphModel):
 
     def language(self) -> Tensor:
         """z of all nodes, ``(n_nodes, d)``; 0 where nothing is known."""
-        return self.mlp(self.texts.vectors) * self.texts.share
+        return self._projected(self.texts.vectors, self.texts.known)
 
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
         """Views of the wanted nodes, or of all."""
@@ -58,5 +58,9 @@ class AlphaRec(GraphModel):
 
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:
         """h of items without an edge: the share of their text that the mean over layers leaves."""
-        projected = self.mlp(vectors) * known[:, None] / (self.config.layers + 1)
-        return score_space(projected, self.config.score)
+        return score_space(self._projected(vectors, known) / (self.config.layers + 1), self.config.score)
+
+    def _projected(self, vectors: Tensor, known: Tensor) -> Tensor:
+        with in_precision(self.config.precision, vectors):
+            projected = self.mlp(vectors).to(vectors.dtype)
+        return projected * known[:, None]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -11,7 +14,7 @@ from recmind.config import ModelConfig
 from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.item_item import interaction_matrix
 from recmind.model.language_view import TextInputs
-from recmind.model.node_texts import node_texts
+from recmind.model.node_texts import in_precision, node_texts
 from recmind.model.views import GraphModel, Views, score_space
 
 _CAP = 5.0
@@ -67,7 +70,8 @@ class DropoutNet(GraphModel):
             preference = preference * kept.to(preference)
         inputs = torch.cat([preference, content], dim=1)
         training = generator is not None
-        h = [self.user_net(inputs[:n_users], training), self.item_net(inputs[n_users:], training)]
+        with in_precision(self.config.precision, inputs):
+            h = [self.user_net(inputs[:n_users], training), self.item_net(inputs[n_users:], training)]
         return Views(torch.cat(h), wanted=wanted)
 
     def final(self, views: Views) -> Tensor:
@@ -78,7 +82,9 @@ class DropoutNet(GraphModel):
         """h of items without an edge, from their contents alone."""
         nothing = vectors.new_zeros(len(vectors), self.preference.shape[1])
         inputs = torch.cat([nothing, vectors * known[:, None]], dim=1)
-        return score_space(self.item_net(inputs, training=False), self.config.score)
+        with in_precision(self.config.precision, inputs):
+            h = self.item_net(inputs, training=False)
+        return score_space(h, self.config.score)
 
 
 class Network(nn.Module):
@@ -86,17 +92,18 @@ class Network(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], size: int) -> None:
         super().__init__()
-        pairs = list(zip(widths[:-1], widths[1:], strict=True))
+        pairs = list(pairwise(widths))
         self.layers = nn.ModuleList(nn.Linear(before, after) for before, after in pairs)
         self.norms = nn.ModuleList(nn.BatchNorm1d(after) for _, after in pairs)
         self.last = nn.Linear(widths[-1], size)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """``(n, widths[0])`` to ``(n, size)``; in training normalised by the batch, in use by what batches had."""
+        precision = x.dtype
         for layer, norm in zip(self.layers, self.norms, strict=True):
             assert isinstance(norm, nn.BatchNorm1d)
             normed = functional.batch_norm(
-                layer(x),
+                layer(x).to(precision),
                 norm.running_mean,
                 norm.running_var,
                 norm.weight,
@@ -106,7 +113,7 @@ class Network(nn.Module):
                 eps=norm.eps,
             )
             x = torch.tanh(normed)
-        return self.last(x)
+        return self.last(x).to(precision)
 
 
 def preferences(graph: BipartiteGraph, rank: int) -> Tensor:
@@ -118,8 +125,9 @@ def preferences(graph: BipartiteGraph, rank: int) -> Tensor:
     """
     scale = graph.inverse_roots.double().cpu().numpy()
     n = graph.n_users
-    normalised = interaction_matrix(graph).astype(np.float64)
-    normalised = normalised.multiply(scale[:n, None]).multiply(scale[None, n:]).tocsr()
+    x = interaction_matrix(graph)
+    counts = np.diff(x.indptr)
+    normalised = csr_array((np.repeat(scale[:n], counts) * scale[n:][x.indices], x.indices, x.indptr), shape=x.shape)
     left, values, right = _svd(normalised, rank)
     found = np.zeros((graph.n_nodes, rank))
     connected = scale > 0
@@ -128,14 +136,14 @@ def preferences(graph: BipartiteGraph, rank: int) -> Tensor:
         if there.any():
             rows = (factors * np.sqrt(values))[there]
             spread = rows.std(0)
-            heard = spread > 1e-8
+            heard = spread > 1e-6  # below is the rounding of a singular value 0
             rows = np.where(heard, (rows - rows.mean(0)) / np.where(heard, spread, 1), 0)
             found[side][np.ix_(there, np.arange(rows.shape[1]))] = rows.clip(-_CAP, _CAP)
     return torch.from_numpy(found).float()
 
 
-def _svd(matrix, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
-    """The largest singular values and their vectors, ``(m, k)``, ``(k,)``, ``(n, k)``, k ≤ ``rank``, with fixed signs."""
+def _svd(matrix: csr_array, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The k ≤ ``rank`` largest singular values and their vectors, ``(m, k)``, ``(k,)``, ``(n, k)``, signs fixed."""
     from scipy.sparse.linalg import svds
 
     small = min(matrix.shape)

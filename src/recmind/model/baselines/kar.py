@@ -9,7 +9,7 @@ from recmind.config import ModelConfig
 from recmind.config.text_baselines import KarConfig
 from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.language_view import TextInputs
-from recmind.model.node_texts import node_texts
+from recmind.model.node_texts import in_precision, node_texts
 from recmind.model.propagation import propagate
 from recmind.model.views import GraphModel, Views, score_space, storage_of
 
@@ -45,12 +45,13 @@ class Kar(GraphModel):
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
         """Views of the wanted nodes, or of all."""
         graph, free = propagate(self.free, self.graph, self.config.layers, wanted, storage_of(self.config))
-        vectors, share, n_users = self.texts.vectors, self.texts.share, self.n_users
+        vectors, known, n_users = self.texts.vectors, self.texts.known, self.n_users
         if wanted is not None:
-            vectors, share = vectors[wanted.nodes], share[wanted.nodes]
+            vectors, known = vectors[wanted.nodes], known[wanted.nodes]
             n_users = int((wanted.nodes < n_users).sum())
-        adapted = [self.adaptor(part, side) for side, part in enumerate((vectors[:n_users], vectors[n_users:]))]
-        return Views(graph, torch.cat(adapted) * share, free, wanted=wanted)
+        with in_precision(self.config.precision, vectors):
+            adapted = [self.adaptor(part, side) for side, part in enumerate((vectors[:n_users], vectors[n_users:]))]
+        return Views(graph, torch.cat(adapted).to(vectors.dtype) * known[:, None], free, wanted=wanted)
 
     def final(self, views: Views) -> Tensor:
         """h = [z^G ‖ a], ``(k, d + size)``."""
@@ -66,9 +67,7 @@ class HybridExperts(nn.Module):
 
         def experts(n: int) -> nn.ModuleList:
             return nn.ModuleList(
-                nn.Sequential(
-                    nn.Linear(d_lm, settings.hidden), nn.ReLU(), nn.Linear(settings.hidden, settings.size)
-                )
+                nn.Sequential(nn.Linear(d_lm, settings.hidden), nn.ReLU(), nn.Linear(settings.hidden, settings.size))
                 for _ in range(n)
             )
 

@@ -51,7 +51,7 @@ class LLMInit(LightGCN):
                 rows = side & nodes.known
                 spread = reduced[rows].square().mean().sqrt()
                 if bool(spread > 0):
-                    self.free[rows] = reduced[rows] * (config.init_std / spread)
+                    self.free[rows] = (reduced[rows] * (config.init_std / spread)).to(self.free.dtype)
 
 
 def principal_components(vectors: Tensor, items: Tensor, n: int, *, whiten: bool = False) -> Tensor:
