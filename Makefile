@@ -36,7 +36,7 @@ $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/recmind/k
 	@$(PYTHON) -m venv $(VENV)
 	@# torch first and pinned: resolved together with the rest, pip may choose a far larger build.
 	@$(PIP) $(TORCH)
-	@$(PIP) --editable '.[encoder,adapters,studies,test,dev]'
+	@$(PIP) --editable '.[encoder,adapters,studies,serving,test,dev]'
 	@$(PY) -c 'from recmind import kernels; print("Compiled kernels:", kernels.instruction_set() or kernels.missing + "; everything works, training is slower")'
 	@touch $@
 

@@ -47,6 +47,8 @@ class Columns:
 
     RANK: Final = "rank"
     SCORE: Final = "score"
+    DEGREE: Final = "degree"
+    """Training interactions of an item, in what a server says about it."""
 
 
 ITEM_TEXT_FIELDS: Final = (
@@ -114,3 +116,59 @@ class Tensors:
     """Prefix of what the language model said: items, items_known, users, users_known."""
     ADDED: Final = "added."
     """Prefix of the same for items that came after training and stand behind the trained ones: items, items_known."""
+
+
+class BundleFiles:
+    """File names inside a bundle for serving; those it shares with runs are in :class:`Files`."""
+
+    MANIFEST: Final = "manifest.json"
+    """Version, id, and size and sha256 of every other file."""
+    CARD: Final = "model.json"
+    README: Final = "README.md"
+    CONFIG: Final = "config.json"
+    USERS: Final = "users.parquet"
+    ITEMS: Final = "items.parquet"
+    VECTORS: Final = "vectors.safetensors"
+    HISTORY: Final = "history.safetensors"
+    PARAMETERS: Final = "parameters.safetensors"
+    INDEX: Final = "index.safetensors"
+    TEMPLATE: Final = "template.toml"
+    """The prompt template, where it is a file of the person's own."""
+    ADAPTERS: Final = "adapters"
+
+
+class BundleTensors:
+    """Keys of a bundle's safetensors files."""
+
+    USERS: Final = "users.vectors"
+    """h without the popularity term, float32 (n_users, d)."""
+    USERS_FREE: Final = "users.free"
+    """The free part of E^(0), float32 (n_users, d)."""
+    USERS_LANGUAGE: Final = "users.language"
+    """z^L where users have texts of their own, float32 (n_users, d)."""
+    USERS_KNOWN: Final = "users.known"
+    USERS_GATES: Final = "users.gates"
+    """γ, float32 (n_users, layers)."""
+    ITEMS: Final = "items.vectors"
+    """h and, as the last column, d̃: float32 (n_items, d + 1)."""
+    ITEMS_LANGUAGE: Final = "items.language"
+    """z^L, float32 (n_items, d)."""
+    ITEMS_SCALE: Final = "items.language_scale"
+    """What z^L is multiplied with in h, float32 (n_items,)."""
+    ITEMS_KNOWN: Final = "items.known"
+    """Whether an item has a text, bool (n_items,)."""
+    ITEMS_MESSAGES: Final = "items.messages"
+    """Σ_l Ê^(l) / √degree: what an item sends to a user over all layers, float32 (n_items, d)."""
+    ITEMS_TEXTS: Final = "items.texts"
+    """z̃, float32 (n_items, d_lm), where users have texts of their own."""
+    ITEMS_GATES: Final = "items.gates"
+    ITEMS_DEGREES: Final = "items.degrees"
+    """Training interactions, int32 (n_items,)."""
+    OFFSETS: Final = "offsets"
+    """Where each user's items begin, int64 (n_users + 1,)."""
+    CODES: Final = "items"
+    """Items that users are known to have, each user's oldest first, int32."""
+    TRAINED: Final = "trained"
+    """How many of a user's items, the first ones, were trained on, int32 (n_users,)."""
+    INDEX: Final = "faiss"
+    """A serialised faiss index, uint8."""

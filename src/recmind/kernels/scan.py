@@ -24,7 +24,12 @@ def available(*tables: Tensor) -> bool:
 
 
 def best_products(
-    users: Tensor, items: Tensor, wanted: int, left_out: tuple[np.ndarray, np.ndarray] | None = None
+    users: Tensor,
+    items: Tensor,
+    wanted: int,
+    left_out: tuple[np.ndarray, np.ndarray] | None = None,
+    *,
+    threads: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The ``wanted`` largest inner products of each user and their items, largest first.
 
@@ -36,6 +41,8 @@ def best_products(
         1 to n_items.
     left_out:
         Where each user's left-out items begin, int64 ``(b + 1,)``, and the items, int32 and ascending for each user.
+    threads:
+        ``None`` takes torch's number.
 
     Returns
     -------
@@ -47,7 +54,8 @@ def best_products(
     values = torch.empty(len(users), wanted)
     columns = torch.empty(len(users), wanted, dtype=torch.int64)
     starts, codes = left_out if left_out else (None, None)
-    _compiled().best_products(users, items, starts, codes, values, columns, threads=torch.get_num_threads())
+    threads = threads or torch.get_num_threads()
+    _compiled().best_products(users, items, starts, codes, values, columns, threads=threads)
     return values, columns
 
 

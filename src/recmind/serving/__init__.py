@@ -23,9 +23,12 @@ and takes new items, new interactions and deletions while it runs::
 :mod:`~.serving.export`         a run as a bundle, with its model card
 :mod:`~.serving.bundle`         the folder: safetensors, Parquet and JSON, verified by hash
 :mod:`~.serving.live`           :class:`~.live.LiveRecommender`: what a server holds; thread-safe
+:mod:`~.serving.reader`         everything that can be asked of one moment; ``live.moment()`` holds one
 :mod:`~.serving.options`        :class:`~.options.Options`, :class:`~.options.Filters`
 :mod:`~.serving.answers`        what is returned: plain frozen dataclasses
 :mod:`~.serving.state`          one moment of everything that changes, swapped whole
+:mod:`~.serving.changing`       changes checked, and replayed from the store
+:mod:`~.serving.lists`          a list for a taste
 :mod:`~.serving.folding`        a user from a history, an item from a text: no training
 :mod:`~.serving.reasons`        why this item: exact shares of a score
 :mod:`~.serving.filtering`      which items a filter admits

@@ -26,7 +26,7 @@ from recmind.text.profiles import item_texts, user_texts
 _SAME_TEXT = 0.99
 """Cosine above which a text made again is the one that was encoded: bfloat16 keeps .9998."""
 
-_MUST_AGREE = (
+MUST_AGREE = (
     "weights_sha256",
     "content_sha256",
     "adapters_sha256",
@@ -93,7 +93,7 @@ class Reader:
         self.encoder: TextEncoder
         self.encoder, self.text = load_encoder(recommender.config.text, recommender.config.language, adapters)
         now = encoder_manifest(self.encoder, self.text)
-        other = {key: now.get(key) for key in _MUST_AGREE if now.get(key) != recorded.get(key)}
+        other = {key: now.get(key) for key in MUST_AGREE if now.get(key) != recorded.get(key)}
         if other:
             raise RunError(
                 "the language model is not the one that the run was trained with",

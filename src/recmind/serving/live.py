@@ -4,18 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
-from recmind.serving.answers import Placement, Reason, Status, Suggestion
-from recmind.serving.options import Options
+import numpy as np
+
+from recmind.errors import ConfigError
+from recmind.schema import Columns
+from recmind.serving.bundle import Bundle
+from recmind.serving.changing import new_items, new_pairs, replayed, there, with_new_items
+from recmind.serving.reader import Reader
+from recmind.serving.state import Base
+from recmind.serving.store import Store, StoredItem
 
 
-class LiveRecommender:
-    """Recommends from a bundle; takes new items, interactions and deletions. Every method may be called from any thread.
+class LiveRecommender(Reader):
+    """Recommends from a bundle; takes new items, interactions and deletions. Every method may be called by any thread.
 
     A call reads one state from beginning to end: another thread's change is
-    either wholly there or not at all. A change returns after it is on disk.
+    either wholly there or not at all. Several calls that belong together, a
+    list and its reasons, ask one :meth:`moment`. A change returns after it is
+    on disk. Open one with :meth:`open`.
     """
+
+    def __init__(self, base: Base, store: Store) -> None:
+        self._store = store
+        self._writing = Lock()
+        super().__init__(replayed(base, store))
 
     @classmethod
     def open(cls, bundle: str | Path, store: str | Path | None = None, *, threads: int = 1) -> LiveRecommender:
@@ -35,134 +50,130 @@ class LiveRecommender:
         BundleError
             If a file is missing, damaged or of another version, by name; if another process writes to the store.
         """
-        raise NotImplementedError
+        base = Base(Bundle.load(bundle), threads)
+        opened = Store(store)
+        try:
+            return cls(base, opened)
+        except BaseException:
+            opened.close()
+            raise
+
+    def reload(self, bundle: str | Path) -> None:
+        """Go over to another bundle with the same store; calls under way end with the one they began with.
+
+        Raises
+        ------
+        BundleError
+            As :meth:`open`; the bundle of before then stays.
+        """
+        base = Base(Bundle.load(bundle), self._state.base.threads)
+        with self._writing:
+            self._state = replayed(base, self._store)
+
+    def moment(self) -> Reader:
+        """A reader of the state of now, which stays as it is."""
+        return Reader(self._state)
 
     def close(self) -> None:
         """Finish what is being written and close the store. Also a context manager."""
+        with self._writing:
+            self._store.close()
 
-    # -- lists ---------------------------------------------------------------------------------------------------
+    def __enter__(self) -> LiveRecommender:
+        return self
 
-    def recommend(
-        self, user: str, k: int = 10, *, options: Options = Options(), text: str | None = None, text_weight: float = 0.5
-    ) -> list[Suggestion]:
-        """The k best items of a user, who may have come after training; with ``text`` also of a wish in words.
-
-        With a text the taste is (1-v) h_user + v h_text, v = ``text_weight``.
-        """
-        raise NotImplementedError
-
-    def recommend_many(
-        self, users: Sequence[str], k: int = 10, *, options: Options = Options()
-    ) -> list[list[Suggestion]]:
-        """The same for several users in one search."""
-        raise NotImplementedError
-
-    def recommend_for_history(
-        self,
-        items: Sequence[str],
-        k: int = 10,
-        *,
-        options: Options = Options(),
-        text: str | None = None,
-        text_weight: float = 0.5,
-    ) -> list[Suggestion]:
-        """The k best items of somebody of whom only these items are known, oldest first; nothing is kept."""
-        raise NotImplementedError
-
-    def recommend_for_text(self, text: str, k: int = 10, *, options: Options = Options()) -> list[Suggestion]:
-        """The k best items of somebody of whom only these words are known; nothing is kept."""
-        raise NotImplementedError
-
-    def similar_items(self, item: str, k: int = 10, *, options: Options = Options()) -> list[Suggestion]:
-        """The k items whose vectors point most nearly the way of ``item``'s; the score is the cosine."""
-        raise NotImplementedError
-
-    def place(self, fields: Mapping[str, Any], k: int = 10) -> Placement:
-        """Where an item with these text fields would stand: its neighbours and its users; nothing is kept."""
-        raise NotImplementedError
-
-    # -- why -----------------------------------------------------------------------------------------------------
-
-    def explain(
-        self,
-        item: str,
-        *,
-        user: str | None = None,
-        history: Sequence[str] | None = None,
-        text: str | None = None,
-        text_weight: float = 0.5,
-        words: int = 0,
-        history_items: int = 5,
-    ) -> Reason:
-        """Why ``item`` has its score for a user, a history or a wish (at most one of user and history).
-
-        ``words`` and ``history_items`` say how many of each are named; words cost an encoder pass.
-        """
-        raise NotImplementedError
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     # -- changes: durable when they return -----------------------------------------------------------------------
 
     def add_items(self, items: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Let items enter by their text: ``item_id`` and the columns of ``items.parquet``. Ids that were new."""
-        raise NotImplementedError
+        """Let items enter by their text: ``item_id`` and the columns of ``items.parquet``. Ids that were new.
+
+        Raises
+        ------
+        DataError
+            If an id is missing or occurs twice, or a field is wrong; then none enters.
+        ConfigError
+            If the model reads no texts.
+        """
+        state = self._state
+        if not state.base.equations.reads:
+            name = state.base.bundle.config.model.name
+            raise ConfigError(f"the model {name!r} reads no texts and cannot place new items", where="items")
+        fields = new_items(state, items)
+        if not fields:
+            return []
+        speech = state.base.speech
+        texts, known = speech.items(fields)  # before others have to wait
+        with self._writing:
+            now = self._state
+            if now.base is not state.base:
+                texts, known = now.base.speech.items(fields)
+                speech = now.base.speech
+            rows = [row for row, entry in enumerate(fields) if not there(now, entry[Columns.ITEM])]
+            if not rows:
+                return []
+            fields, texts, known = [fields[row] for row in rows], texts[rows], known[rows]
+            after = with_new_items(now, fields, texts, known)
+            about = speech.fingerprint
+            self._store.add_items(
+                [_stored(entry, about, texts[row], bool(known[row])) for row, entry in enumerate(fields)]
+            )
+            self._state = after
+        return [entry[Columns.ITEM] for entry in fields]
 
     def add_interactions(self, pairs: Sequence[tuple[str, str]]) -> int:
-        """(user, item) pairs, oldest first; users may be new, items must be known. How many were not known before."""
-        raise NotImplementedError
+        """(user, item) pairs, oldest first; users may be new, items must be known. How many were not known before.
+
+        Raises
+        ------
+        UnknownIdError
+            If an item is unknown; then nothing is kept.
+        """
+        with self._writing:
+            state = self._state
+            fresh = new_pairs(state, pairs)
+            if fresh:
+                after = state.with_interactions(fresh)
+                self._store.add_interactions([(user, state.item_id(code)) for user, code in fresh])
+                self._state = after
+        return len(fresh)
 
     def delete_item(self, item: str) -> None:
-        """The item stands in no list, text or history any more."""
+        """The item stands in no list, text or history any more.
+
+        What users did with it before the bundle was made stays in their vectors.
+
+        Raises
+        ------
+        UnknownIdError
+            If there is no such item.
+        """
+        with self._writing:
+            state = self._state
+            state.item_code(item)
+            users = self._store.delete_item(item, keep_shut=item in state.base.item_codes)
+            self._state = state.without_item(item, users)
 
     def delete_user(self, user: str) -> None:
-        """Everything of that person is gone from memory and from the store."""
+        """Everything of that person is gone from what is served and from the store.
 
-    # -- looking things up ---------------------------------------------------------------------------------------
+        The bundle's own files still hold the vector and the history, shut by a
+        salted hash of the id, until the next bundle is made without them.
 
-    def item(self, item: str) -> dict[str, Any]:
-        """Fields of an item, with ``degree``, its training interactions; empty fields are left out."""
-        raise NotImplementedError
+        Raises
+        ------
+        UnknownIdError
+            If nothing is known of the user.
+        """
+        with self._writing:
+            state = self._state
+            code, _ = state.find_user(user)
+            self._store.delete_user(user, keep_shut=code is not None)
+            self._state = state.without_user(user)
 
-    def items(self, items: Sequence[str]) -> list[dict[str, Any]]:
-        """Fields of several items, in order."""
-        raise NotImplementedError
 
-    def history(self, user: str, limit: int | None = None) -> list[str]:
-        """The items that a user is known to have, most recent first."""
-        raise NotImplementedError
-
-    def has_user(self, user: str) -> bool:
-        """Whether anything is known of this user."""
-        raise NotImplementedError
-
-    def has_item(self, item: str) -> bool:
-        """Whether there is such an item."""
-        raise NotImplementedError
-
-    def users(self, prefix: str = "", limit: int = 20) -> list[str]:
-        """Ids of users that begin so, in order."""
-        raise NotImplementedError
-
-    def find_items(self, words: str = "", limit: int = 20) -> list[str]:
-        """Ids of items whose id is, or whose title holds all of, these words; popular ones first."""
-        raise NotImplementedError
-
-    def categories(self, limit: int = 200) -> list[tuple[str, int]]:
-        """Categories and how many items each has, the largest first."""
-        raise NotImplementedError
-
-    def brands(self, limit: int = 200) -> list[tuple[str, int]]:
-        """Brands and how many items each has, the largest first."""
-        raise NotImplementedError
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """The model card, ``model.json``: data, metrics, strata, gate, limits, encoder, settings."""
-        raise NotImplementedError
-
-    @property
-    def status(self) -> Status:
-        """What is served: bundle, model, index, counts."""
-        raise NotImplementedError
-
-    def warm(self) -> None:
-        """Load what is loaded on first use, such as the language model, so that no request waits for it."""
+def _stored(fields: Mapping[str, Any], encoder: str, vector: np.ndarray, known: bool) -> StoredItem:
+    rest = {name: value for name, value in fields.items() if name != Columns.ITEM}
+    return StoredItem(fields[Columns.ITEM], rest, encoder, vector, known)

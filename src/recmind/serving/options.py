@@ -40,6 +40,11 @@ class Filters:
             if value is not None and not math.isfinite(value):
                 raise DataError("a price must be a finite number", where=f"filters.{name}", got=value)
 
+    @property
+    def by_facts(self) -> bool:
+        """Whether categories, brands or prices are looked at."""
+        return bool(self.categories or self.brands or self.min_price is not None or self.max_price is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -66,4 +71,6 @@ class Options:
         if not 0 <= self.diversity <= 1:
             raise DataError("out of range", where="diversity", got=self.diversity, accepted="0 to 1")
         if not (self.popularity_penalty >= 0 and math.isfinite(self.popularity_penalty)):
-            raise DataError("out of range", where="popularity_penalty", got=self.popularity_penalty, accepted="0 and up")
+            raise DataError(
+                "out of range", where="popularity_penalty", got=self.popularity_penalty, accepted="0 and up"
+            )

@@ -1,0 +1,297 @@
+"""A user from a history and an item from a text, by the model's own equations and without training.
+
+A node's h is v / ‖v‖ (v itself where scores are inner products), with
+
+    v_u = a f + a c₁ |S|^-1/2 Σ_{i∈S} m_i + b z^L_u          z^L_u = 1/|S| Σ_{i∈S} z^L_i
+
+where S are the user's items, a = α_u, f = c₀ E_free the user's own free part
+(zero for somebody who was not there in training), and
+
+    m_i = Σ_{l<L} Ê_i^(l) / √max(degree_i, 1)                 what item i sends to a user, all layers together
+    b   = (1-a) + a c₀ s                                       s: 1 where E^(0) holds z^L, else 0
+
+c₀ and c₁ are the shares of E^(0) and of the layers above in z^G: 1/(L+1) each,
+0 and 1/L for XSimGCL. That is one step of propagation, Â Ê, from all of the
+trained items' layers at once: for a user who was trained on, with S the
+training items, it is the model's own h, up to rounding. For somebody new it is
+what h would be if the items did not notice one user more. New users have no
+free part, and neither the items' degrees nor their layers count them.
+
+An item without an edge has no neighbours to hear from: v_i = b z^L_i. It still
+sends to the users who choose it, as a node of degree 1 with its own gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Equations:
+    """The constants of a trained model's equations.
+
+    Attributes
+    ----------
+    dim:
+        d.
+    cosine:
+        Whether scores are cosines.
+    alpha, alpha_by_text:
+        α, and whether it is α_v = 1 - (1-α) k_v with k_v how much of z^L_v is text. 1 for a model without z^L in h.
+    first, others:
+        c₀ and c₁.
+    layers:
+        L.
+    starts_with_text:
+        s.
+    own_text:
+        Whether z^L of a user was read off a text of the user's own; somebody new then has W z̃ of the normalised mean
+        of the items' z̃, as users without a text had in training.
+    popularity:
+        w of the term w d̃_i, 0 without one.
+    average_degree:
+        Mean d̃ of the items that were bought, which new items get.
+    folds:
+        Whether a history makes a vector.
+    reads:
+        Whether a text makes a vector.
+    """
+
+    dim: int
+    cosine: bool = False
+    alpha: float = 1.0
+    alpha_by_text: bool = False
+    first: float = 0.0
+    others: float = 0.0
+    layers: int = 0
+    starts_with_text: bool = False
+    own_text: bool = False
+    popularity: float = 0.0
+    average_degree: float = 0.0
+    folds: bool = False
+    reads: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """All constants."""
+        return asdict(self)
+
+    def share_of_graph(self, known: float) -> float:
+        """α of a node of whose z^L the share ``known`` is text."""
+        return 1 - (1 - self.alpha) * known if self.alpha_by_text else self.alpha
+
+    def share_of_language(self, a: float) -> float:
+        """b: what z^L is multiplied with in v."""
+        return (1 - a) + (a * self.first if self.starts_with_text else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Taste:
+    """What lists are made for: a vector of scores and where it comes from.
+
+    Attributes
+    ----------
+    vector:
+        h, ``(d,)``.
+    language:
+        The part of h that is z^L, ``(d,)``; the graph's part is the rest.
+    view:
+        z^L itself, of any length, ``(d,)``.
+    items:
+        Codes of the history, ``(n,)``.
+    carried:
+        What each of them adds to h, ``(n, d)``; h less their sum is the user's own.
+    """
+
+    vector: Array
+    language: Array
+    view: Array
+    items: Array
+    carried: Array
+
+    def mixed(self, other: Taste, weight: float) -> Taste:
+        """(1-v) h + v h', and every part of it likewise; the histories are put together."""
+        keep, add = np.float32(1 - weight), np.float32(weight)
+        return Taste(
+            keep * self.vector + add * other.vector,
+            keep * self.language + add * other.language,
+            keep * unit(self.view) + add * unit(other.view),
+            np.concatenate([self.items, other.items]),
+            np.concatenate([keep * self.carried, add * other.carried]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """Items as their texts place them.
+
+    Attributes
+    ----------
+    vectors:
+        h and d̃, ``(n, d + 1)``.
+    language, scale:
+        z^L ``(n, d)`` and what it is multiplied with in h ``(n,)``.
+    messages:
+        m ``(n, d)``.
+    gates:
+        γ ``(n, layers)``, no columns without a gate.
+    """
+
+    vectors: Array
+    language: Array
+    scale: Array
+    messages: Array
+    gates: Array
+
+
+class Folding:
+    """The equations with the model's parameters, in numpy.
+
+    Parameters
+    ----------
+    parameters:
+        ``projection.*``, ``fallback.*`` and ``gate.*`` as the model calls them; nothing for a model without texts.
+    """
+
+    def __init__(self, equations: Equations, parameters: Mapping[str, Array]) -> None:
+        self.equations = equations
+        self._projection = _network(parameters, "projection")
+        self._fallback = _network(parameters, "fallback")
+        self._gate = (parameters["gate.weight"], parameters["gate.bias"]) if "gate.weight" in parameters else None
+
+    def project(self, texts: Array, known: Array) -> Array:
+        """z^L of nodes without an edge from z̃ ``(n, d_lm)`` and whether there is a text ``(n,)``: ``(n, d)``."""
+        projected = _apply(self._projection, texts)
+        if not self._fallback:
+            return projected * known[:, None]
+        nothing = np.zeros((1, texts.shape[1] + 1), dtype=np.float32)
+        return np.where(known[:, None], projected, _apply(self._fallback, nothing))
+
+    def place(self, texts: Array, known: Array) -> Placed:
+        """Items without an edge, from z̃ ``(n, d_lm)`` and whether there is a text ``(n,)``."""
+        equations = self.equations
+        language = self.project(texts, known)
+        a = np.array([equations.share_of_graph(float(there)) for there in known], dtype=np.float32)
+        b = (1 - a) + (a * equations.first if equations.starts_with_text else 0)
+        scale = (b * self._to_length(b[:, None] * language)).astype(np.float32)
+        degree = np.full((len(language), 1), equations.average_degree, dtype=np.float32)
+        messages, gates = self._messages(language)
+        return Placed(np.hstack([scale[:, None] * language, degree]), language, scale, messages, gates)
+
+    def fold(
+        self,
+        items: Array,
+        messages: Array,
+        language: Array,
+        known: Array,
+        *,
+        texts: Array | None = None,
+        free: Array | None = None,
+        view: tuple[Array, bool] | None = None,
+    ) -> Taste:
+        """A user from a history.
+
+        Parameters
+        ----------
+        items:
+            Codes of the n items, for the answer.
+        messages, language, known:
+            m and z^L ``(n, d)`` and whether there is a text ``(n,)``.
+        texts:
+            z̃ ``(n, d_lm)``; needed where ``own_text`` holds and no ``view`` is given.
+        free:
+            The user's free part ``(d,)``, of somebody who was trained on.
+        view:
+            z^L ``(d,)`` and whether it is text, of a user with a text of its own.
+        """
+        equations = self.equations
+        n = max(len(items), 1)
+        shared = language * np.float32(1 / n)  # what each item adds to z^L
+        share_known = float(known.sum()) / n
+        if equations.own_text:
+            view = view or self._read_together(texts, known)
+            shared, share_known = np.zeros_like(shared), float(view[1])
+        z = shared.sum(axis=0) if view is None else view[0]
+        a = equations.share_of_graph(share_known)
+        b = np.float32(equations.share_of_language(a))
+        carried = np.float32(a * equations.others / np.sqrt(n)) * messages + b * shared
+        v = carried.sum(axis=0) if view is None else carried.sum(axis=0) + b * z
+        if free is not None:
+            v = v + np.float32(a * equations.first) * free
+        scale = self._to_length(v)
+        return Taste(scale * v, scale * b * z, z, items, scale * carried)
+
+    def wish(self, text: Array) -> Taste:
+        """Somebody of whom only the z̃ ``(d_lm,)`` of some words is known: a node without an edge."""
+        equations = self.equations
+        language = _apply(self._projection, text[None])[0]
+        v = np.float32(equations.share_of_language(equations.share_of_graph(1.0))) * language
+        h = self._to_length(v) * v
+        return Taste(h, h, language, np.empty(0, dtype=np.int64), np.empty((0, equations.dim), dtype=np.float32))
+
+    def _read_together(self, texts: Array | None, known: Array) -> tuple[Array, bool]:
+        """z^L of somebody without a text of its own: W of the normalised mean of the items' z̃."""
+        dim = self.equations.dim
+        if texts is None or not known.any():
+            return np.zeros(dim, dtype=np.float32), False
+        mean = (texts * known[:, None]).sum(axis=0)
+        return _apply(self._projection, unit(mean)[None])[0], True
+
+    def _messages(self, language: Array) -> tuple[Array, Array]:
+        """m and γ of items without an edge: their free part is zero and E^(l) is from the first layer on."""
+        n, equations = len(language), self.equations
+        starts = language if equations.starts_with_text else np.zeros_like(language)
+        if self._gate is None:
+            sent = starts if equations.layers else np.zeros_like(language)
+            return sent, np.empty((n, 0), dtype=np.float32)
+        weight, bias = self._gate
+        total, gates = np.zeros_like(language), np.empty((n, equations.layers), dtype=np.float32)
+        for layer in range(equations.layers):
+            embeddings = starts if layer == 0 else np.zeros_like(language)
+            w = weight[layer, 1]  # (2 d + 1,): of items; their d̃ is 0
+            logits = embeddings @ w[: equations.dim] + language @ w[equations.dim : -1] + bias[layer, 1]
+            gamma = 1 / (1 + np.exp(-logits))
+            gates[:, layer] = gamma
+            total += gamma[:, None] * embeddings + (1 - gamma[:, None]) * language
+        return total, gates
+
+    def _to_length(self, v: Array) -> Any:
+        """What rows are multiplied with to become h: 1 over their length for cosines, else 1."""
+        if not self.equations.cosine:
+            return np.ones(v.shape[:-1], dtype=np.float32)
+        return (1 / np.maximum(np.linalg.norm(v, axis=-1), 1e-12)).astype(np.float32)
+
+
+def unit(x: Array) -> Array:
+    """``x`` at length 1, zero where it is zero."""
+    return x / np.maximum(np.linalg.norm(x, axis=-1, keepdims=True), np.float32(1e-12))
+
+
+Layer = tuple[Array, Array | None]
+
+
+def _network(parameters: Mapping[str, Array], name: str) -> list[Layer]:
+    """Weights and biases of a linear layer or of an MLP with one hidden layer, in order."""
+    if f"{name}.weight" in parameters:
+        return [(parameters[f"{name}.weight"], None)]
+    return [
+        (parameters[f"{name}.{place}.weight"], parameters[f"{name}.{place}.bias"])
+        for place in (0, 2)
+        if f"{name}.{place}.weight" in parameters
+    ]
+
+
+def _apply(layers: list[Layer], x: Array) -> Array:
+    """The layers one after the other, with GELU between them, ``(n, d_out)`` float32."""
+    from scipy.special import erf
+
+    for place, (weight, bias) in enumerate(layers):
+        if place:
+            x = 0.5 * x * (1 + erf(x * np.float32(np.sqrt(0.5))))
+        x = x @ weight.T if bias is None else x @ weight.T + bias
+    return x.astype(np.float32, copy=False)

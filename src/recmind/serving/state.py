@@ -1,0 +1,324 @@
+"""One moment of everything that a server knows: the bundle's tables, and what has changed since.
+
+A :class:`State` never changes; a change makes the next one, which shares all
+but the parts concerned. Whoever holds one reads the same world from beginning
+to end, whatever is written meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from recmind.errors import ConfigError, UnknownIdError
+from recmind.schema import BundleTensors, Columns
+from recmind.serving.bundle import Bundle
+from recmind.serving.filtering import Catalogue, Facts, facts_of
+from recmind.serving.folding import Folding, Placed, Taste, unit
+from recmind.serving.index import ExactSearch, Search, open_search
+from recmind.serving.sharing import Shards, appended
+from recmind.serving.speech import Speech
+
+Array = np.ndarray
+
+
+class Base:
+    """A bundle as it is searched and read: nothing here changes."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        self.bundle, self.equations = bundle, bundle.equations
+        self.folding, self.speech, self.threads = Folding(bundle.equations, bundle.parameters), Speech(bundle), threads
+        tables = bundle.vectors
+        self.users, self.items = tables[BundleTensors.USERS], tables[BundleTensors.ITEMS]
+        self.tables = tables
+        self.offsets, self.codes = bundle.history[BundleTensors.OFFSETS], bundle.history[BundleTensors.CODES]
+        self.trained = bundle.history[BundleTensors.TRAINED]
+        self.item_ids = bundle.items[Columns.ITEM]
+        self.user_codes = {user: code for code, user in enumerate(bundle.users)}
+        self.item_codes = {item: code for code, item in enumerate(self.item_ids)}
+        self.catalogue = Catalogue(bundle.items)
+        self.search: Search = open_search(self.items, bundle.index(), bundle.card["index"], threads)
+
+    @property
+    def n_items(self) -> int:
+        """Items of the bundle."""
+        return len(self.items)
+
+    @cached_property
+    def search_directions(self) -> Search:
+        """Search by cosine: the same where the vectors have length 1, else in a table of their directions."""
+        if self.equations.cosine:
+            return self.search
+        directions = unit(self.items[:, :-1])
+        return ExactSearch(np.hstack([directions, self.items[:, -1:]]), self.threads)
+
+    def known_to(self, user: int) -> Array:
+        """Codes of the items that a user is known to have, those trained on first, oldest first."""
+        return self.codes[self.offsets[user] : self.offsets[user + 1]]
+
+    def trained_on(self, user: int) -> Array:
+        """Codes of the items that made the user's vector."""
+        first = self.offsets[user]
+        return self.codes[first : first + self.trained[user]]
+
+
+@dataclass(frozen=True)
+class Added:
+    """Items that came after the bundle; row j has the code n_items + j.
+
+    Attributes
+    ----------
+    tables:
+        By name, at least ``n`` rows each; rows from ``n`` on belong to later states.
+    fields, facts:
+        Lists, likewise.
+    n:
+        Rows of this state.
+    alive:
+        Which are still there, bool ``(n,)``.
+    codes:
+        Row by id, of those that are there.
+    """
+
+    tables: dict[str, Array]
+    fields: list[dict[str, Any]]
+    facts: list[Facts]
+    n: int = 0
+    alive: Array = field(default_factory=lambda: np.empty(0, dtype=bool))
+    codes: Shards = field(default_factory=Shards)
+
+    @classmethod
+    def none(cls) -> Added:
+        """No items."""
+        return cls({}, [], [])
+
+    def more(self, fields: Sequence[dict[str, Any]], tables: Mapping[str, Array]) -> Added:
+        """With more items; only the latest state may be extended, by one thread at a time."""
+        m = len(fields)
+        grown = {name: appended(self.tables.get(name), self.n, rows) for name, rows in tables.items()}
+        # A change that failed half-way may have left rows that belong to no state.
+        del self.fields[self.n :], self.facts[self.n :]
+        self.fields.extend(fields)
+        self.facts.extend(map(facts_of, fields))
+        rows = {entry[Columns.ITEM]: self.n + place for place, entry in enumerate(fields)}
+        alive = np.concatenate([self.alive, np.ones(m, dtype=bool)])
+        return replace(self, tables=grown, n=self.n + m, alive=alive, codes=self.codes.updated(rows))
+
+    def without(self, item: str) -> Added:
+        """With one item gone."""
+        row = self.codes.get(item)
+        alive = self.alive.copy()
+        alive[row] = False
+        return replace(self, alive=alive, codes=self.codes.updated({item: None}))
+
+
+@dataclass(frozen=True)
+class State:
+    """One moment.
+
+    Attributes
+    ----------
+    base:
+        The bundle.
+    added:
+        Items that came later.
+    people:
+        By user, the codes of what came later, oldest first.
+    shut:
+        Codes of the bundle's users who were deleted.
+    gone:
+        Which of the bundle's items were deleted, bool ``(n_items,)``; ``None`` for none.
+    interactions:
+        How many came later.
+    """
+
+    base: Base
+    added: Added = field(default_factory=Added.none)
+    people: Shards = field(default_factory=Shards)
+    shut: frozenset[int] = frozenset()
+    gone: Array | None = None
+    interactions: int = 0
+
+    # -- ids -----------------------------------------------------------------------------------------------------
+
+    def item_code(self, item: str) -> int:
+        """Code of an item that is there.
+
+        Raises
+        ------
+        UnknownIdError
+            If there is none.
+        """
+        row = self.added.codes.get(item)
+        if row is not None:
+            return self.base.n_items + row
+        code = self.base.item_codes.get(item)
+        if code is None or (self.gone is not None and self.gone[code]):
+            raise UnknownIdError("there is no such item", where="item_id", got=item)
+        return code
+
+    def item_id(self, code: int) -> str:
+        """Id of an item by code."""
+        n = self.base.n_items
+        return self.base.item_ids[code] if code < n else self.added.fields[code - n][Columns.ITEM]
+
+    def is_there(self, code: int) -> bool:
+        """Whether an item has not been deleted."""
+        n = self.base.n_items
+        return bool(self.added.alive[code - n]) if code >= n else self.gone is None or not self.gone[code]
+
+    def find_user(self, user: str) -> tuple[int | None, tuple[int, ...]]:
+        """Row of a user in the bundle, if there, and codes of what came later.
+
+        Raises
+        ------
+        UnknownIdError
+            If nothing is known of the user.
+        """
+        code = self.base.user_codes.get(user)
+        code = None if code in self.shut else code
+        later = self.people.get(user, ())
+        if code is None and not later:
+            raise UnknownIdError("there is no such user", where="user_id", got=user)
+        return code, later
+
+    def known_to(self, user: str) -> Array:
+        """Codes of what a user is known to have, oldest first."""
+        code, later = self.find_user(user)
+        known = np.empty(0, dtype=np.int64) if code is None else self.base.known_to(code).astype(np.int64)
+        return np.concatenate([known, np.array(later, dtype=np.int64)]) if later else known
+
+    # -- rows ----------------------------------------------------------------------------------------------------
+
+    def rows(self, name: str, codes: Array) -> Array:
+        """Rows of a table of the items, of the bundle's and of the later ones."""
+        table, n = self.base.tables[name], self.base.n_items
+        late = codes >= n
+        if not late.any():
+            return table[codes]
+        found = np.empty((len(codes), *table.shape[1:]), dtype=table.dtype)
+        found[~late] = table[codes[~late]]
+        found[late] = self.added.tables[name][codes[late] - n]
+        return found
+
+    # -- tastes --------------------------------------------------------------------------------------------------
+
+    def vector_of(self, user: str) -> Array:
+        """h of a user, ``(d,)``."""
+        code, later = self.find_user(user)
+        if code is not None and (not later or not self.base.equations.folds):
+            return self.base.users[code]
+        return self.taste_of(user).vector
+
+    def taste_of(self, user: str) -> Taste:
+        """A user's h and what it is made of."""
+        code, later = self.find_user(user)
+        if code is None:
+            return self.taste_for(np.array(later, dtype=np.int64))
+        vector = self.base.users[code]
+        if not self.base.equations.folds:
+            nothing = np.zeros_like(vector)
+            return Taste(vector, nothing, nothing, np.empty(0, np.int64), np.empty((0, len(vector)), np.float32))
+        items = np.concatenate([self.base.trained_on(code), np.array(later, dtype=np.int64)]).astype(np.int64)
+        tables, view = self.base.tables, None
+        if BundleTensors.USERS_LANGUAGE in tables:
+            view = tables[BundleTensors.USERS_LANGUAGE][code], bool(tables[BundleTensors.USERS_KNOWN][code])
+        free = tables.get(BundleTensors.USERS_FREE)
+        taste = self._fold(items, None if free is None else free[code], view)
+        # Without anything new it is the trained vector, bit by bit.
+        return taste if later else replace(taste, vector=vector)
+
+    def taste_for(self, items: Array) -> Taste:
+        """h of somebody of whom only these items are known."""
+        if not self.base.equations.folds:
+            name = self.base.bundle.config.model.name
+            raise ConfigError(
+                f"the model {name!r} makes no vector of a history",
+                where="user_id",
+                hint="only users who were there in training can be served; train recmind, text or lightgcn",
+            )
+        return self._fold(items, None, None)
+
+    def _fold(self, items: Array, free: Array | None, view: tuple[Array, bool] | None) -> Taste:
+        equations, tables = self.base.equations, self.base.tables
+        reads = BundleTensors.ITEMS_LANGUAGE in tables
+        messages = self.rows(BundleTensors.ITEMS_MESSAGES, items)
+        return self.base.folding.fold(
+            items,
+            messages,
+            self.rows(BundleTensors.ITEMS_LANGUAGE, items) if reads else np.zeros_like(messages),
+            self.rows(BundleTensors.ITEMS_KNOWN, items) if reads else np.zeros(len(items), dtype=bool),
+            texts=self.rows(BundleTensors.ITEMS_TEXTS, items) if equations.own_text and view is None else None,
+            free=free,
+            view=view,
+        )
+
+    # -- changes -------------------------------------------------------------------------------------------------
+
+    def with_items(self, fields: Sequence[dict[str, Any]], placed: Placed, texts: Array, known: Array) -> State:
+        """With items that came later; ``fields`` have an ``item_id`` each, none of them there already."""
+        tables = {
+            BundleTensors.ITEMS: placed.vectors,
+            BundleTensors.ITEMS_LANGUAGE: placed.language,
+            BundleTensors.ITEMS_SCALE: placed.scale,
+            BundleTensors.ITEMS_MESSAGES: placed.messages,
+            BundleTensors.ITEMS_GATES: placed.gates,
+            BundleTensors.ITEMS_KNOWN: known,
+        }
+        if self.base.equations.own_text:
+            tables[BundleTensors.ITEMS_TEXTS] = texts
+        return replace(self, added=self.added.more(fields, tables))
+
+    def with_interactions(self, pairs: Sequence[tuple[str, int]]) -> State:
+        """With (user, code) pairs, oldest first, none of them known already."""
+        changed: dict[str, tuple[int, ...]] = {}
+        for user, code in pairs:
+            before = changed[user] if user in changed else self.people.get(user, ())
+            changed[user] = (*before, code)
+        return replace(self, people=self.people.updated(changed), interactions=self.interactions + len(pairs))
+
+    def without_item(self, item: str, users: Sequence[str]) -> State:
+        """Without an item, and without it in what came later of ``users``."""
+        code = self.item_code(item)
+        having: dict[str, tuple[int, ...]] = {user: self.people.get(user, ()) for user in users}
+        changed = {user: tuple(had for had in items if had != code) or None for user, items in having.items()}
+        fewer = sum(items.count(code) for items in having.values())
+        left = replace(self, people=self.people.updated(changed), interactions=self.interactions - fewer)
+        if code >= self.base.n_items:
+            return replace(left, added=self.added.without(item))
+        gone = np.zeros(self.base.n_items, dtype=bool) if self.gone is None else self.gone.copy()
+        gone[code] = True
+        return replace(left, gone=gone)
+
+    def without_user(self, user: str) -> State:
+        """Without anything of a person."""
+        code, later = self.find_user(user)
+        shut = self.shut if code is None else self.shut | {code}
+        people = self.people.updated({user: None})
+        return replace(self, people=people, shut=shut, interactions=self.interactions - len(later))
+
+
+def fields_of(state: State, codes: Sequence[int]) -> list[dict[str, Any]]:
+    """Fields of items by code, with the degree in training; empty ones left out."""
+    base = state.base
+    early = [code for code in codes if code < base.n_items]
+    degrees = base.tables[BundleTensors.ITEMS_DEGREES]
+    table = base.bundle.items[early] if early else base.bundle.items.clear()
+    rows = {
+        code: {**row, Columns.DEGREE: int(degrees[code])} for code, row in zip(early, table.to_dicts(), strict=True)
+    }
+    found = [
+        rows[code] if code < base.n_items else {**state.added.fields[code - base.n_items], Columns.DEGREE: 0}
+        for code in codes
+    ]
+    return [{name: value for name, value in row.items() if value is not None and value != []} for row in found]
+
+
+def base_frame(fields: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Item fields as a table, for the text room."""
+    return pl.from_dicts([dict(entry) for entry in fields], infer_schema_length=None)
