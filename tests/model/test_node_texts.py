@@ -25,7 +25,7 @@ def test_items_own_texts_and_means_of_those_that_are_known(example, users: bool)
     nodes = node_texts(texts, example.double())
     for user in range(6):
         own = [i for i in range(7) if example.adjacency[user, i] and KNOWN_ITEMS[i]]
-        if users and texts.users_known[user]:
+        if texts.users is not None and texts.users_known is not None and texts.users_known[user]:
             expected = texts.users[user].numpy()
         else:
             expected = texts.items[own].numpy().mean(0) if own else np.zeros(5)

@@ -128,7 +128,7 @@ def preferences(graph: BipartiteGraph, rank: int) -> Tensor:
     x = interaction_matrix(graph)
     counts = np.diff(x.indptr)
     normalised = csr_array((np.repeat(scale[:n], counts) * scale[n:][x.indices], x.indices, x.indptr), shape=x.shape)
-    left, values, right = _svd(normalised, rank)
+    left, values, right = _svd(normalised, graph.n_users, graph.n_items, rank)
     found = np.zeros((graph.n_nodes, rank))
     connected = scale > 0
     for side, factors in ((slice(0, n), left), (slice(n, None), right)):
@@ -142,18 +142,18 @@ def preferences(graph: BipartiteGraph, rank: int) -> Tensor:
     return torch.from_numpy(found).float()
 
 
-def _svd(matrix: csr_array, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _svd(matrix: csr_array, n_rows: int, n_columns: int, rank: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k ≤ ``rank`` largest singular values and their vectors, ``(m, k)``, ``(k,)``, ``(n, k)``, signs fixed."""
     from scipy.sparse.linalg import svds
 
-    small = min(matrix.shape)
+    small = min(n_rows, n_columns)
     if small <= 2 * rank:
         left, values, right = np.linalg.svd(matrix.toarray(), full_matrices=False)
         left, values, right = left[:, :rank], values[:rank], right[:rank]
     else:
         # ARPACK starts from a vector: always the same one, or no two runs would be alike.
         start = np.random.default_rng(0).normal(size=small)
-        left, values, right = svds(matrix, k=rank, v0=start)
+        left, values, right = map(np.asarray, svds(matrix, k=rank, v0=start))
         order = np.argsort(-values)
         left, values, right = left[:, order], values[order], right[order]
     signs = np.sign(left[np.abs(left).argmax(0), np.arange(left.shape[1])])

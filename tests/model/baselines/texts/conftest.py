@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from recmind.config import BaselinesConfig, ModelConfig
 from recmind.model.language_view import TextInputs
 from recmind.model.registry import build_model
+from recmind.model.views import GraphModel
 
 D_LM = 5
 KNOWN = [True, True, False, True, True, True, True]
@@ -79,8 +80,10 @@ def built(example, texts) -> Callable[..., Any]:
     def make(name: str, *, inputs: TextInputs = texts, seed: int = 0, own: dict[str, Any] | None = None, **changes):
         baselines = BaselinesConfig.model_validate({name.replace("-", "_"): own} if own else {})
         settings = {"dim": 4, "layers": 2, "init_std": 1.0, "missing_text": "free", **changes}
-        config = ModelConfig(name=name, baselines=baselines, **settings)
-        return build_model(example.double(), inputs, config, seed=seed).double()
+        config = ModelConfig.model_validate({"name": name, "baselines": baselines, **settings})
+        model = build_model(example.double(), inputs, config, seed=seed)
+        assert isinstance(model, GraphModel)
+        return model.double()
 
     return make
 
