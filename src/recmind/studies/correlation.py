@@ -25,18 +25,18 @@ def spearman(x: np.ndarray, y: np.ndarray, *, n: int = 1000, seed: int = 0) -> d
     >>> spearman(np.array([1.0, 2.0, 9.0]), np.array([5, 6, 7]), n=0)["spearman"]
     1.0
     """
-    nothing = {"spearman": None, "low": None, "high": None}
+    nothing: dict[str, float | None] = {"spearman": None, "low": None, "high": None}
     if len(x) < 2:
         return nothing
-    levels = [np.unique(values, return_inverse=True)[1] for values in (x, y)]
-    found = _weighted(*levels, np.ones(len(x)))
+    of_x, of_y = (np.unique(values, return_inverse=True)[1] for values in (x, y))
+    found = _weighted(of_x, of_y, np.ones(len(x)))
     if found is None:
         return nothing
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(n):
         times = np.bincount(rng.integers(0, len(x), len(x)), minlength=len(x)).astype(np.float64)
-        again = _weighted(*levels, times)
+        again = _weighted(of_x, of_y, times)
         if again is not None:
             drawn.append(again)
     low, high = np.quantile(drawn, [0.025, 0.975]) if drawn else (None, None)

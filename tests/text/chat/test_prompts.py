@@ -84,7 +84,7 @@ def test_nothing_to_say_about_anybody(text_config, by_words):
     assert (len(prompts), prompts.users.tolist(), prompts.rows) == (0, [], [])
 
 
-@pytest.mark.parametrize("kind", ["leave-one-out", "ratio", "cold-items", "cold-and-warm", "short-histories", "valid-only"])
+@pytest.mark.parametrize("kind", ["leave-one-out", "ratio", "cold-items", "cold-and-warm", "valid-only"])
 @pytest.mark.parametrize("view", ["reviews", "titles"])
 def test_no_held_out_word_and_no_held_out_item_is_in_a_prompt(dataset, text_config, by_words, kind, view):
     split = split_dataset(dataset, SplitConfig(kind=kind, test_fraction=0.3))
