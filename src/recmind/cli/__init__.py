@@ -23,9 +23,11 @@ from pydantic import ValidationError
 from recmind import __version__
 from recmind.cli.about import doctor, recipes, settings
 from recmind.cli.data import demo, prepare
+from recmind.cli.export import export
 from recmind.cli.profiles import profiles
 from recmind.cli.refresh import refresh
 from recmind.cli.runs import evaluate, recommend, train
+from recmind.cli.serve import key, serve
 from recmind.cli.study import study
 from recmind.cli.tune import tune
 from recmind.errors import RecMindError
@@ -52,7 +54,8 @@ Every command explains itself: `recmind COMMAND --help`.
 """
 
 app = App(name="recmind", help=_HELP, help_format="markdown", version=__version__, suppress_keyboard_interrupt=False)
-for _command in (demo, prepare, profiles, train, evaluate, recommend, refresh, study, tune, recipes, settings, doctor):
+_WORK = (demo, prepare, profiles, train, evaluate, recommend, refresh, serve, key, export, study, tune)
+for _command in (*_WORK, recipes, settings, doctor):
     app.command(_command)
 
 
