@@ -24,6 +24,7 @@ from recmind.serving.refresh import refresh
 from recmind.training.run_folder import run_fingerprint
 
 NAMES = ["item-knn", "item-knn-text", "ease"]
+WITH_TEXTS = ["llm-init", "rlmrec-con", "rlmrec-gen", "alpharec", "kar", "dropoutnet"]
 
 
 @pytest.fixture(scope="module", params=NAMES)
@@ -115,7 +116,7 @@ def test_settings_of_other_models_do_not_make_another_run():
     assert fingerprint("item-knn-text", **ease) == fingerprint("item-knn-text") != fingerprint("item-knn-text", **knn)
 
 
-@pytest.mark.parametrize("name", ["bpr-mf", "xsimgcl", "ials"])
+@pytest.mark.parametrize("name", ["bpr-mf", "ngcf", "sgl", "simgcl", "xsimgcl", "lightgcl", "ials", *WITH_TEXTS])
 def test_models_with_vectors_are_read_back(way, dataset: Path, tmp_path: Path, name: str):
     if name == "ials":
         pytest.importorskip("implicit")

@@ -11,6 +11,9 @@ import pytest
 from recmind.errors import RunError
 from recmind.pipeline import evaluate_run, recommend_run
 
+WITH_TEXTS = ["llm-init", "rlmrec-con", "rlmrec-gen", "alpharec", "kar", "dropoutnet"]
+"""Baselines that read texts."""
+
 
 @pytest.fixture
 def trained(way, tmp_path: Path):
@@ -30,7 +33,7 @@ def trained(way, tmp_path: Path):
 class TestUnusualData:
     """Small and odd datasets are trained on or refused in words, never with a traceback from below."""
 
-    @pytest.mark.parametrize("model", ["lightgcn", "recmind", "popularity"])
+    @pytest.mark.parametrize("model", ["lightgcn", "recmind", "popularity", *WITH_TEXTS])
     def test_one_user_and_one_item(self, trained, model: str):
         one = pl.DataFrame({"user_id": ["u"], "item_id": ["i"]})
         metrics, frame = trained(one, pl.DataFrame({"item_id": ["i"], "title": ["red"]}), model)
@@ -54,7 +57,7 @@ class TestUnusualData:
         assert frame.group_by("user_id").len()["len"].to_list() == [50, 50]
         assert frame["score"].is_finite().all()
 
-    @pytest.mark.parametrize("model", ["lightgcn", "recmind", "text"])
+    @pytest.mark.parametrize("model", ["lightgcn", "recmind", "text", *WITH_TEXTS])
     def test_no_item_table_and_no_clock(self, way, trained, model: str):
         rows = way.tables()[0].select("user_id", "item_id")
         metrics, frame = trained(rows, None, model)
@@ -70,7 +73,7 @@ class TestUnusualData:
         assert frame.height == 3
         assert frame["score"].is_finite().all()
 
-    @pytest.mark.parametrize("kind", ["valid-only", "temporal", "ratio", "cold-items"])
+    @pytest.mark.parametrize("kind", ["valid-only", "temporal", "ratio", "cold-items", "cold-and-warm"])
     def test_every_split(self, way, trained, kind: str):
         shares = {"split__valid_fraction": 0.3, "split__test_fraction": 0.3}
         metrics, frame = trained(*way.tables(), "lightgcn", split__kind=kind, **shares)

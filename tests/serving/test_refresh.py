@@ -130,7 +130,7 @@ def ids(moved: pl.DataFrame, side: str, why: str | None = None) -> set[str]:
     return set(rows["id"])
 
 
-@pytest.mark.parametrize("model", ["recmind", "text"])
+@pytest.mark.parametrize("model", ["recmind", "text", "alpharec", "dropoutnet"])
 def test_only_rows_whose_language_view_changed_move(copy, model: str):
     run = copy("items", model)
     (users, items), table = vectors(run), Recommender.load(run).items
