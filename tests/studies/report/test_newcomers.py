@@ -53,12 +53,23 @@ class TestAnswers:
         ],
     )
     def test_verdicts(self, rho, low, high, verdict):
-        groups = pl.DataFrame(GROUPS).with_columns(variant=pl.lit("default"))
+        first, last = (0.8, 0.3) if rho == -0.5 else (0.3, 0.8)
+        groups = pl.DataFrame([group(1, (1, 1), first), group(2, (2, 9), last)]).with_columns(variant=pl.lit("default"))
         (sentence,) = answers(groups, pl.DataFrame([correlation(rho, low, high)]))
         assert sentence.startswith(f"default, users, layer 1: {verdict} On average 1-γ is ")
         # 1-γ, not γ, is what the language gets.
-        assert "0.70 for those with 1 interactions; 0.20 for those with 2 to 9 interactions" in sentence
+        ends = f"{1 - first:.2f} for those with 1 interactions; {1 - last:.2f} for those with 2 to 9 interactions"
+        assert ends in sentence
         assert ("ρ" in sentence.partition("On average")[2]) == (rho is not None)
+
+    @pytest.mark.parametrize(
+        ("last", "verdict"),
+        [(0.35, "yes, but by little."), (0.3, "yes by rank, but not from one"), (0.2, "yes by rank, but not from one")],
+    )
+    def test_how_much_is_said_too(self, last: float, verdict: str):
+        groups = pl.DataFrame([group(1, (1, 1), 0.3), group(2, (2, 9), last)]).with_columns(variant=pl.lit("default"))
+        (sentence,) = answers(groups, pl.DataFrame([correlation(0.5, 0.4, 0.6)]))
+        assert f"layer 1: {verdict}" in sentence
 
     def test_seeds_that_disagree_are_no_answer(self):
         groups = pl.DataFrame(GROUPS).with_columns(variant=pl.lit("default"))

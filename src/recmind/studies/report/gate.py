@@ -22,11 +22,14 @@ Bounds = tuple[float, float | None, float | None]
 
 _HARDLY: Final = 0.1
 """A smaller rank correlation is not called one, however sure its sign is."""
+_LITTLE: Final = 0.1
+"""A smaller difference of the mean 1-γ between the ends is called little, however sure the correlation is."""
 _NAMES: Final = {"gate": "γ", "language": "language in h", "alpha": "α"}
 _READING: Final = (
     "γ multiplies what comes from the graph and 1-γ the language view, so more language is a smaller γ, and a positive "
     "correlation of γ with the degree is a yes. Of several seeds ρ is the mean and its bounds are the widest. Below "
-    f"{_HARDLY} it counts as hardly any: among thousands of nodes every correlation has a sign. Nodes without a "
+    f"{_HARDLY} it counts as hardly any: among thousands of nodes every correlation has a sign. It is little where the "
+    f"mean 1-γ of the groups with the fewest and the most interactions differ by less than {_LITTLE}. Nodes without a "
     "training interaction are left out, for nothing of them flows."
 )
 _DECILES: Final = (
@@ -79,11 +82,13 @@ def answers(groups: pl.DataFrame, correlations: pl.DataFrame) -> list[str]:
         ends = found if len(found) < 2 else [found[0], found[-1]]
         about = "; ".join(f"{1 - end['mean']:.2f} for those with {_degrees(end)} interactions" for end in ends)
         shown = "" if rho is None else f"; ρ {_bounds(rho, '+', 2)}"
-        sentences.append(f"{variant}, {side}, layer {layer}: {_verdict(rho)} On average 1-γ is {about}{shown}.")
+        fall = ends[-1]["mean"] - ends[0]["mean"] if ends else 0.0
+        sentences.append(f"{variant}, {side}, layer {layer}: {_verdict(rho, fall)} On average 1-γ is {about}{shown}.")
     return sentences
 
 
-def _verdict(rho: Bounds | None) -> str:
+def _verdict(rho: Bounds | None, fall: float) -> str:
+    """The answer from ρ and from how much the mean 1-γ falls from the fewest interactions to the most."""
     if rho is None:
         return "cannot be said, for the gate or the degree is the same for all."
     value, low, high = rho
@@ -93,7 +98,10 @@ def _verdict(rho: Bounds | None) -> str:
         return "no, γ does not go with the degree."
     if abs(value) < _HARDLY:
         return "hardly." if value > 0 else "no, if anything the opposite."
-    return "yes." if value > 0 else "no, the opposite."
+    said = "yes" if value > 0 else "no, the opposite"
+    if fall * value <= 0:
+        return f"{said} by rank, but not from one end to the other."
+    return f"{said}." if abs(fall) >= _LITTLE else f"{said}, but by little."
 
 
 def _over_seeds(rows: pl.DataFrame) -> Bounds | None:
