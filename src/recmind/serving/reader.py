@@ -224,17 +224,27 @@ class Reader:
         return self._state.base.bundle.card
 
     @property
+    def bundle_id(self) -> str:
+        """The bundle's id."""
+        return self._state.base.bundle.id
+
+    @property
+    def can(self) -> dict[str, bool]:
+        """What the model can do: ``fold`` histories of unseen users, read a ``text``, show a ``gate``."""
+        equations, tables = self._state.base.equations, self._state.base.tables
+        return {"fold": equations.folds, "text": equations.reads, "gate": BundleTensors.ITEMS_GATES in tables}
+
+    @property
     def status(self) -> Status:
         """What is served: bundle, model, index, counts."""
         state = self._state
-        bundle, equations = state.base.bundle, state.base.equations
-        gated = BundleTensors.ITEMS_GATES in state.base.tables
+        bundle = state.base.bundle
         return Status(
             bundle=bundle.id,
             model=bundle.config.model.name,
             index=bundle.card["index"],
             counts=lookup.counts_of(state),
-            can={"fold": equations.folds, "text": equations.reads, "gate": gated},
+            can=self.can,
         )
 
     def warm(self) -> None:
