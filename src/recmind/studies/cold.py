@@ -25,6 +25,7 @@ import polars as pl
 import torch
 
 from recmind.data.splitting import Split
+from recmind.errors import RunError
 from recmind.evaluation.among import Unplaced, only_items, only_targets
 from recmind.evaluation.evaluate import Evaluation, HeldOut, evaluate
 from recmind.model.item_item import ItemItem
@@ -58,16 +59,26 @@ def cold_start(run: str | Path, *, bootstrap: int = 1000) -> tuple[pl.DataFrame,
         If there is no finished run, or nothing cold is held out in it.
     """
     recommender = Recommender.load(run)
-    config, scorer = recommender.config, placed(recommender)
+    config, split = recommender.config, recommender.split
+    cold = split.item_degrees() == 0
+    if not any(cold[split.part(part).items].any() for part in ("valid", "test")):
+        raise RunError(
+            "no held-out interaction of the run is with an item that has no training edge",
+            where=run,
+            got=f"the split {split.kind!r}",
+            hint="train with --split cold-and-warm",
+        )
+    scorer = placed(recommender)
     settings = config.evaluation.model_copy(update={"bootstrap": bootstrap})
     rows, users = [], []
-    for part in _held_out(recommender.split):
-        for among, model, split in measures(scorer, recommender.split):
-            if not len(split.part(part)):
+    parts: tuple[HeldOut, ...] = ("valid", "test")
+    for part in parts:
+        for among, model, here in measures(scorer, split):
+            if not len(here.part(part)):
                 continue
-            found = evaluate(model, split, part, settings, seed=config.seed, show_progress=False)
+            found = evaluate(model, here, part, settings, seed=config.seed, show_progress=False)
             about = {"part": part, "among": among}
-            counts = {"n_users": found.n_users, "n_targets": len(split.part(part)), "n_items": split.n_items}
+            counts = {"n_users": found.n_users, "n_targets": len(here.part(part)), "n_items": here.n_items}
             rows += [about | counts | row for row in metric_rows(found)]
             users.append(found.per_user.select(*(pl.lit(value).alias(name) for name, value in about.items()), pl.all()))
     return pl.DataFrame(rows, infer_schema_length=None), pl.concat(users)
@@ -112,8 +123,3 @@ def measures(scorer: Scorer, split: Split) -> Iterator[tuple[str, Scorer, Split]
     yield "all", scorer, split
     yield "cold in all", scorer, only_targets(split, cold)
     yield "warm in all", scorer, only_targets(split, ~cold)
-
-
-def _held_out(split: Split) -> list[HeldOut]:
-    parts: tuple[HeldOut, ...] = ("valid", "test")
-    return [part for part in parts if len(split.part(part))]
