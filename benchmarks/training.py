@@ -136,9 +136,10 @@ def print_limit(readings: Readings, workload: Workload, threads: int, args: argp
 
     label = f"{LIGHTGCN} [{threads}]"
     if label in readings:
-        limit = step_limit(workload, args.dim, args.layers, args.batch, args.negatives, threads)
         wall = table({label: readings[label]}, label)[0].wall
-        print(f"limit of {LIGHTGCN}: {limit}, {limit.seconds / wall:.0%} of it reached")
+        for tiles, read in ((1, "whole rows"), (max(1, args.dim * 4 // 64), "tiles of a cache line")):
+            limit = step_limit(workload, args.dim, args.layers, args.batch, args.negatives, threads, tiles=tiles)
+            print(f"limit of {LIGHTGCN}, {read}: {limit}, {limit.seconds / wall:.0%} of it reached")
 
 
 def print_scaling(readings: Readings, threads: list[int]) -> None:

@@ -50,7 +50,7 @@ class Limit:
 
 
 def step_limit(
-    workload: Workload, dim: int, layers: int, batch: int, negatives: int, threads: int, size: int = 4
+    workload: Workload, dim: int, layers: int, batch: int, negatives: int, threads: int, size: int = 4, tiles: int = 1
 ) -> Limit:
     """The limit of a LightGCN step with everything left out that can be left out exactly.
 
@@ -58,15 +58,16 @@ def step_limit(
     for each directed edge, and writes a row per node. The last hop forward is
     needed for the rows of the batch alone, the first hop backward leaves from
     them alone; all others are full. Adam reads and writes the table and its two
-    moments.
+    moments. Where the columns are cut into ``tiles`` that are gone over one by
+    one, more rows of one fit into the cache, and the indices are read once a tile.
     """
     nodes, row, cache = workload.n_users + workload.n_items, dim * size, own_cache()
     near = far = 0.0
     for degrees, in_batch in _sides(workload, batch, negatives):
         edges = 2 * ((layers - 1) * degrees.sum() + in_batch @ degrees)
-        share = _near_share(degrees, cache // row)
+        share = _near_share(degrees, tiles * cache // row)
         near += edges * row * share
-        far += edges * (row * (1 - share) + 4)
+        far += edges * (row * (1 - share) + 4 * tiles)
     far += 2 * (layers - 1) * nodes * row + nodes * dim * 4 * 6
     return Limit(near, far, _read_rate(cache // 2), _read_rate(nodes * row), threads)
 
