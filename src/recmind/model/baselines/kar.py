@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from recmind.config import ModelConfig
 from recmind.config.text_baselines import KarConfig
+from recmind.model.baselines.lightgcn import LightGCN
 from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.language_view import TextInputs
 from recmind.model.node_texts import in_precision, node_texts
-from recmind.model.propagation import propagate
-from recmind.model.views import GraphModel, Views, score_space, storage_of
+from recmind.model.views import GraphModel, Views, score_space
 
 
 class Kar(GraphModel):
@@ -39,24 +39,24 @@ class Kar(GraphModel):
         self.graph, self.config = graph, config
         self.n_users, self.n_items = graph.n_users, graph.n_items
         self.texts = node_texts(texts, graph, missing=config.missing_text)
-        self.free = nn.Parameter(torch.randn(graph.n_nodes, config.dim) * config.init_std)
+        self.backbone = LightGCN(graph, config)
         self.adaptor = HybridExperts(texts.items.shape[1], config.baselines.kar)
 
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
         """Views of the wanted nodes, or of all."""
-        graph, free = propagate(self.free, self.graph, self.config.layers, wanted, storage_of(self.config))
+        views = self.backbone(generator, wanted)
         vectors, known, n_users = self.texts.vectors, self.texts.known, self.n_users
         if wanted is not None:
             vectors, known = vectors[wanted.nodes], known[wanted.nodes]
             n_users = int((wanted.nodes < n_users).sum())
         with in_precision(self.config.precision, vectors):
             adapted = [self.adaptor(part, side) for side, part in enumerate((vectors[:n_users], vectors[n_users:]))]
-        return Views(graph, torch.cat(adapted).to(vectors.dtype) * known[:, None], free, wanted=wanted)
+        text = torch.cat(adapted).to(vectors.dtype) * known[:, None]
+        return Views(torch.cat([views.graph, text], dim=1), regularised=views.regularised, wanted=wanted)
 
     def final(self, views: Views) -> Tensor:
         """h = [z^G ‖ a], ``(k, d + size)``."""
-        assert views.language is not None
-        return score_space(torch.cat([views.graph, views.language], dim=1), self.config.score)
+        return score_space(views.graph, self.config.score)
 
 
 class HybridExperts(nn.Module):

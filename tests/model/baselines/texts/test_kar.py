@@ -33,30 +33,31 @@ def test_values_and_gradients(dense, built, texts, same_gradients, wanted: list[
     p, x = dict(model.named_parameters()), dense.vectors(texts.items)
     text = torch.cat([adapted(x[:6], p, 0), adapted(x[6:], p, 1)])
     text = torch.stack([torch.zeros(2, dtype=torch.float64) if v in (3, 6 + 2) else text[v] for v in range(13)])
-    expected = torch.cat([dense.mean_of_layers(model.free, 2), text], dim=1)
+    expected = torch.cat([dense.mean_of_layers(model.backbone.free, 2), text], dim=1)
     subset = None if wanted is None else NodeSubset.of(13, torch.tensor(wanted))
     views = model(None, subset)
     found, expected = model.final(views), expected if wanted is None else expected[wanted]
     torch.testing.assert_close(found, expected)
-    torch.testing.assert_close(views.regularised, model.free if wanted is None else model.free[wanted])
+    torch.testing.assert_close(
+        views.regularised, model.backbone.free if wanted is None else model.backbone.free[wanted]
+    )
     weights = torch.linspace(-1, 2, found.numel(), dtype=torch.float64).view_as(found)
     same_gradients(model, (found * weights).sum(), (expected * weights).sum())
 
 
 def test_scores_are_the_sum_of_both_parts(built):
     model = built("kar", own=OWN)
-    views = model()
-    h = model.final(views)
-    both = views.graph[:6] @ views.graph[6:].T + views.language[:6] @ views.language[6:].T
-    torch.testing.assert_close(h[:6] @ h[6:].T, both)
+    h = model.final(model())
+    graph, text = model.backbone().graph, h[:, 4:]
+    torch.testing.assert_close(h[:6] @ h[6:].T, graph[:6] @ graph[6:].T + text[:6] @ text[6:].T)
 
 
 def test_a_fallback_reads_the_neighbours(built, texts):
     model = built("kar", own=OWN, missing_text="fallback")
     context = (texts.items[[0, 1]].mean(0) + texts.items[4]) / 2
     expected = adapted((context / context.norm())[None], dict(model.named_parameters()), 1)[0]
-    torch.testing.assert_close(model().language[6 + 2], expected, rtol=1e-5, atol=1e-7)
-    assert not model().language[3].any()
+    torch.testing.assert_close(model().graph[6 + 2, 4:], expected, rtol=1e-5, atol=1e-7)
+    assert not model().graph[3, 4:].any()
 
 
 def test_wrong_settings_are_refused():
