@@ -55,7 +55,8 @@ def info_nce(one: Tensor, other: Tensor, temperature: float) -> Tensor:
     """-log of the share of a row's own partner, mean over the rows, number by number."""
 
     def cosine(a: Tensor, b: Tensor) -> Tensor:
-        return torch.dot(a, b) / (a.norm() * b.norm())
+        # With a row of zeros as with one that is nothing like the others, as torch's normalisation has it.
+        return torch.dot(a, b) / (a.norm().clamp_min(1e-12) * b.norm().clamp_min(1e-12))
 
     terms = []
     for v in range(len(one)):

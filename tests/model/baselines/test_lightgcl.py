@@ -74,7 +74,8 @@ class TestSingularVectors:
             vectors, values = singular_vectors(example.double(), rank)
         np.testing.assert_allclose(values.numpy(), np.linalg.svd(block, compute_uv=False)[:rank], rtol=1e-6)
         ours = (vectors[:90] * values).numpy() @ vectors[90:].numpy().T
-        np.testing.assert_allclose(ours, low_rank(block, rank), atol=1e-5)
+        # Vectors converge half as fast as values; the gap behind the eighth value is 1%.
+        np.testing.assert_allclose(ours, low_rank(block, rank), atol=1e-3)
         for side in (vectors[:90], vectors[90:]):
             np.testing.assert_allclose((side.T @ side).numpy(), np.eye(rank), atol=1e-8)
 

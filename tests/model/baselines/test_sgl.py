@@ -9,7 +9,7 @@ from torch import Tensor
 from recmind.config import load_config
 from recmind.errors import ConfigError
 
-RATIO, LAYERS, SEED = 0.3, 3, 2
+RATIO, LAYERS, SEED = 0.4, 3, 1
 OWN = {"ratio": RATIO, "weight": 0.7, "temperature": 0.25}
 
 
