@@ -105,6 +105,8 @@ class Run:
         self, args: argparse.Namespace, dataset: Dataset, split: Split, workload: Workload, path: Path, folder: Path
     ) -> None:
         self.args, self.dataset, self.split, self.workload, self.folder = args, dataset, split, workload, folder
+        # Read now: a recipe that is edited in the hours of a run changes nothing.
+        self.configs = {model: self.our_config(model) for model in args.models}
         self.epochs: list[Reading] = []
         self.peer: Contender | None = None
         if args.peers == "recbole":
@@ -207,13 +209,16 @@ class Run:
         )
         return {"wall": wall * target.epoch, "cpu": cpu * target.epoch}
 
-    def reach(self, model: str, value: float) -> tuple[Curve, float]:
-        """Train one of ours until it has reached ``value``; the curve and the seconds of encoding."""
+    def our_config(self, model: str) -> Config:
+        """The recipe, with the metric and the size of the comparison."""
         overrides = [f"model.dim={self.args.dim}", "training.metric=ndcg@20", *self.args.set]
         if self.args.our_eval_every:
             overrides.append(f"training.eval_every={self.args.our_eval_every}")
-        config = load_config("default", model=model, overrides=overrides)
-        trainer, encoding = self.trainer(config)
+        return load_config("default", model=model, overrides=overrides)
+
+    def reach(self, model: str, value: float) -> tuple[Curve, float]:
+        """Train one of ours until it has reached ``value``; the curve and the seconds of encoding."""
+        trainer, encoding = self.trainer(self.configs[model])
         return our_curve(trainer, self.split, until=value, show=self.args.show), encoding
 
     def trainer(self, config: Config) -> tuple[Trainer, float]:
