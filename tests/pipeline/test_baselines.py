@@ -125,3 +125,23 @@ def test_models_with_vectors_are_read_back(way, dataset: Path, tmp_path: Path, n
     for part in ("valid", "test"):
         assert evaluate_run(run, part, show_progress=False)[part] == before[part]
     assert recommend_run(run, k=3, show_progress=False).height == 20 * 3
+
+
+@pytest.mark.parametrize("name", WITH_TEXTS)
+def test_new_items_are_placed_by_models_that_make_vectors_of_texts(way, dataset: Path, tmp_path: Path, name: str):
+    way.train(dataset, tmp_path / "run", way.config(name, "default"))
+    # A new item that reads as one of the catalogue that nobody has bought stands where that one stands.
+    titles = dict(Dataset.load(dataset).items.select("item_id", "title").rows())
+    assert titles["i14"]
+    table = pl.DataFrame({"item_id": ["same", "other", "nothing"], "title": [titles["i14"], "old red flat", None]})
+    if name not in ("alpharec", "dropoutnet"):
+        with pytest.raises(ConfigError, match="cannot place new items"):
+            recommend_run(tmp_path / "run", new_items=table, show_progress=False)
+        return
+    frame = recommend_run(tmp_path / "run", k=18, new_items=table, leave_out="train", show_progress=False)
+    scores = {
+        item: frame.filter(item_id=item).sort("user_id")["score"].to_numpy() for item in frame["item_id"].unique()
+    }
+    np.testing.assert_allclose(scores["same"], scores["i14"], rtol=1e-3, atol=1e-3)
+    assert not np.allclose(scores["other"], scores["i14"], atol=1e-2)
+    assert np.isfinite(scores["nothing"]).all()
