@@ -13,6 +13,7 @@ POSITIVES = torch.tensor([[0.6, 0.8], [-3.0, 4.0]], dtype=torch.float64)
 # cosines: [[.6, -.6], [.8, .8]]
 QUEUE = torch.tensor([[0.0, 1.0], [1.0, 0.0], [0.8, 0.6]], dtype=torch.float64)
 # cosines of the anchors to the queue: [[0, 1, .8], [1, 0, .6]]
+ANY = torch.randn(140, 5, generator=torch.Generator().manual_seed(3))
 
 
 def cross_entropy(*rows: tuple[float, list[float]], temperature: float = 1.0) -> float:
@@ -101,6 +102,24 @@ class TestInfoNCE:
             )
 
         assert gradcheck(loss, (randn(4, 3, grad=True), randn(4, 3, grad=True)))
+
+
+    def test_without_anything_else_the_gradient_is_its_own(self, randn):
+        def loss(a, p):
+            return 3 * info_nce(a, p, temperature=0.3)
+
+        assert gradcheck(loss, (randn(4, 3, grad=True), randn(4, 3, grad=True)))
+
+    @pytest.mark.parametrize("n", [1, 2, 33, 70])
+    def test_in_single_precision_value_and_gradient_are_those_of_different_nodes(self, n: int):
+        results = []
+        for dtype, nodes in ((torch.float32, None), (torch.float64, torch.arange(n))):
+            a, p = (x.to(dtype).requires_grad_() for x in (ANY[:n], ANY[70 : 70 + n]))
+            loss = info_nce(a, p, temperature=0.2, nodes=nodes)
+            loss.backward()
+            results.append([x.detach().double().numpy() for x in (loss, a.grad, p.grad) if x is not None])
+        for found, expected in zip(*results, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-6)
 
 
 class TestSymmetric:

@@ -8,6 +8,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from recmind import kernels
+
 
 def info_nce(
     anchors: Tensor,
@@ -51,6 +53,8 @@ def info_nce(
     """
     a, p = functional.normalize(anchors, dim=1), functional.normalize(positives, dim=1)
     a = a / temperature
+    if nodes is None and queue is None and not hard_negatives:
+        return _OneDirection.apply(a, p)
     logits = a @ p.T
     target = torch.arange(len(a), device=a.device)
     if nodes is not None:
@@ -114,6 +118,27 @@ def symmetric_info_nce(
         hard_negatives=hard_negatives,
     )
     return 0.5 * (forward + backward)
+
+
+class _OneDirection(Function):
+    """Cross-entropy of a pᵀ against the diagonal; its gradient stands where the similarities stood."""
+
+    @staticmethod
+    def forward(ctx, a: Tensor, p: Tensor) -> Tensor:
+        logits = a @ p.T
+        own = logits.diagonal().clone()
+        logits.fill_diagonal_(-torch.inf)
+        loss, grad, grad_own = kernels.softmax_rows(logits, own)
+        grad.diagonal().copy_(grad_own)
+        ctx.save_for_backward(a, p, grad)
+        return loss.mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        a, p, grad = ctx.saved_tensors
+        of_a, of_p = ctx.needs_input_grad
+        return grad @ p * grads[0] if of_a else None, grad.T @ a * grads[0] if of_p else None
 
 
 class _BothDirections(Function):
