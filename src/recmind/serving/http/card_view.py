@@ -61,9 +61,11 @@ def _strata(card: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _bounds(text: str) -> str:
-    """``4_10`` as 4–10, ``51_up`` or ``51`` as it is said."""
+    """``4_10`` as 4–10, ``over_50`` as 51+."""
     low, _, high = text.partition("_")
-    return f"{low}+" if high in ("up", "inf", "more", "plus") else f"{low}–{high}" if high else low
+    if low == "over" and high.isdigit():
+        return f"{int(high) + 1}+"
+    return f"{low}–{high}" if high else low
 
 
 def _gates(gates: Mapping[str, Any]) -> list[dict[str, Any]]:

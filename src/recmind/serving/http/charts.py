@@ -93,10 +93,10 @@ def bars(values: Mapping[str, float], title: str) -> Markup:
 def lines(series: Mapping[str, Sequence[float]], names: Sequence[str], title: str) -> Markup:
     """Lines over named places, values from 0 to 1; up to four series, told apart by colour, dash and marker."""
     high = _HEIGHT - _BOTTOM - _TOP
-    step = (_WIDTH - _LEFT - 20) / max(len(names) - 1, 1)
+    step = (_WIDTH - _LEFT - 40) / max(len(names) - 1, 1)
 
     def point(place: int, value: float) -> tuple[float, float]:
-        return round(_LEFT + 10 + step * place, 1), round(_HEIGHT - _BOTTOM - high * value, 1)
+        return round(_LEFT + 20 + step * place, 1), round(_HEIGHT - _BOTTOM - high * value, 1)
 
     parts = []
     for value in (0, 0.25, 0.5, 0.75, 1):

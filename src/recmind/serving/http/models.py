@@ -39,12 +39,12 @@ class Asked(BaseModel):
 class FiltersModel(Asked):
     """Which items may be listed; what is left out admits everything, and several conditions must all hold."""
 
-    categories: tuple[Short, ...] = Field((), max_length=50, description="Items in at least one of these.")
-    brands: tuple[Short, ...] = Field((), max_length=50, description="Items of one of these.")
+    categories: tuple[Short, ...] = Field(default=(), max_length=50, description="Items in at least one of these.")
+    brands: tuple[Short, ...] = Field(default=(), max_length=50, description="Items of one of these.")
     min_price: Price | None = None
     max_price: Price | None = None
-    allow: tuple[Id, ...] | None = Field(None, max_length=MAX_IDS, description="Only these items; empty allows none.")
-    deny: tuple[Id, ...] = Field((), max_length=MAX_IDS, description="None of these items.")
+    allow: tuple[Id, ...] | None = Field(default=None, max_length=MAX_IDS, description="Only these items; empty allows none.")
+    deny: tuple[Id, ...] = Field(default=(), max_length=MAX_IDS, description="None of these items.")
 
     @model_validator(mode="after")
     def _ordered(self) -> FiltersModel:
@@ -70,12 +70,12 @@ class Listed(Asked):
 
     k: K = 10
     filters: FiltersModel = FiltersModel()
-    leave_out_seen: bool = Field(True, description="Leave out what the user has, or the given history.")
-    diversity: Share = Field(0.0, description="Weight of maximal marginal relevance: 0 off, 1 diversity alone.")
+    leave_out_seen: bool = Field(default=True, description="Leave out what the user has, or the given history.")
+    diversity: Share = Field(default=0.0, description="Weight of maximal marginal relevance: 0 off, 1 diversity alone.")
     popularity_penalty: float = Field(
-        0.0, ge=0, le=10, allow_inf_nan=False, description="Items are ordered by score - penalty x popularity (0 to 1)."
+        default=0.0, ge=0, le=10, allow_inf_nan=False, description="Items are ordered by score - penalty x popularity (0 to 1)."
     )
-    fields: bool = Field(False, description="Answer with the items' titles and texts.")
+    fields: bool = Field(default=False, description="Answer with the items' titles and texts.")
 
     @property
     def plain(self) -> bool:
@@ -97,11 +97,11 @@ class RecommendRequest(Listed):
 
     user: Id | None = None
     history: tuple[Id, ...] | None = Field(
-        None, min_length=1, max_length=MAX_HISTORY, description="Items of somebody who is not known, oldest first."
+        default=None, min_length=1, max_length=MAX_HISTORY, description="Items of somebody who is not known, oldest first."
     )
-    text: Text | None = Field(None, description="A wish in words, such as `quiet headphones for travel`.")
-    text_weight: Share = Field(0.5, description="Share of the text where there is a user or a history too.")
-    explain: bool = Field(False, description="Answer with the reason of every item.")
+    text: Text | None = Field(default=None, description="A wish in words, such as `quiet headphones for travel`.")
+    text_weight: Share = Field(default=0.5, description="Share of the text where there is a user or a history too.")
+    explain: bool = Field(default=False, description="Answer with the reason of every item.")
 
     @property
     def plain(self) -> bool:
@@ -138,11 +138,11 @@ class ExplainRequest(Asked):
 
     item: Id
     user: Id | None = None
-    history: tuple[Id, ...] | None = Field(None, min_length=1, max_length=MAX_HISTORY)
+    history: tuple[Id, ...] | None = Field(default=None, min_length=1, max_length=MAX_HISTORY)
     text: Text | None = None
     text_weight: Share = 0.5
-    words: int = Field(0, ge=0, le=50, description="Words of the item's text to name; they cost time.")
-    history_items: int = Field(5, ge=0, le=50, description="Items of the history to name.")
+    words: int = Field(default=0, ge=0, le=50, description="Words of the item's text to name; they cost time.")
+    history_items: int = Field(default=5, ge=0, le=50, description="Items of the history to name.")
 
     @model_validator(mode="after")
     def _somebody(self) -> ExplainRequest:
@@ -155,7 +155,7 @@ class ItemFields(Asked):
 
     title: Annotated[str, StringConstraints(max_length=2000), AfterValidator(_no_control)] | None = None
     brand: Short | None = None
-    categories: tuple[Short, ...] | None = Field(None, max_length=50)
+    categories: tuple[Short, ...] | None = Field(default=None, max_length=50)
     attributes: Long | None = None
     description: Long | None = None
     price: Price | None = None

@@ -53,7 +53,7 @@ _ENVIRONMENT.filters.update(
 _ENVIRONMENT.globals.update(version=__version__, parts=charts.PARTS, k_choices=forms.K_CHOICES)
 
 
-def rendered(request: Request, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+def rendered(request: Request, name: str, code: int = 200, **values: Any) -> HTMLResponse:
     """A template as an answer."""
     context = request.scope["recmind"]
     about = {
@@ -63,7 +63,7 @@ def rendered(request: Request, name: str, status: int = 200, **values: Any) -> H
         "logged_in": context.caller is not None and context.caller is not ANYONE,
     }
     page = _ENVIRONMENT.get_template(name).render(**about, **values)
-    return HTMLResponse(page.encode("utf-8", "replace"), status, headers={"Vary": "HX-Request"})
+    return HTMLResponse(page.encode("utf-8", "replace"), code, headers={"Vary": "HX-Request"})
 
 
 def is_part(request: Request) -> bool:
