@@ -103,7 +103,6 @@ class TestInfoNCE:
 
         assert gradcheck(loss, (randn(4, 3, grad=True), randn(4, 3, grad=True)))
 
-
     def test_without_anything_else_the_gradient_is_its_own(self, randn):
         def loss(a, p):
             return 3 * info_nce(a, p, temperature=0.3)

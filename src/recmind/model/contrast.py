@@ -19,10 +19,14 @@ class ContrastSettings(Protocol):
     """λ and τ of a contrast."""
 
     @property
-    def weight(self) -> float: ...
+    def weight(self) -> float:
+        """λ."""
+        ...
 
     @property
-    def temperature(self) -> float: ...
+    def temperature(self) -> float:
+        """τ."""
+        ...
 
 
 class ContrastiveModel(GraphModel):
@@ -58,7 +62,5 @@ class ContrastiveModel(GraphModel):
         for nodes in (torch.unique(users), torch.unique(items) + self.n_users):
             rows = nodes if views.wanted is None else views.wanted.locate(nodes)
             for one, other in views.pairs:
-                total = total + info_nce(
-                    gather_rows(one, rows), gather_rows(other, rows), temperature=self.temperature
-                )
+                total = total + info_nce(gather_rows(one, rows), gather_rows(other, rows), temperature=self.temperature)
         return self.weight * total

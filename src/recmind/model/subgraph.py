@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,16 @@ def subgraph(graph: BipartiteGraph, kept: Tensor) -> BipartiteGraph:
     users, items = interactions(graph)
     part = build_graph(users[kept].numpy(), items[kept].numpy(), graph.n_users, graph.n_items)
     return part.to(graph.degrees.device, graph.degrees.dtype)
+
+
+def thinned(graph: BipartiteGraph, ratio: float, generator: torch.Generator) -> BipartiteGraph:
+    """The graph without a share ``ratio`` of the interactions, each left out or not, with the degrees of the whole.
+
+    Â has the same entries as before where it has any.
+    """
+    if not ratio:
+        return graph
+    return replace(subgraph(graph, keep_interactions(graph, ratio, generator)), degrees=graph.degrees)
 
 
 def interactions(graph: BipartiteGraph) -> tuple[Tensor, Tensor]:

@@ -33,9 +33,7 @@ def test_equations(built, dense, agrees, wanted, layers: int):
 
     def oracle(generator, nodes):
         clean = [torch.matrix_power(dense, power) @ model.free for power in range(1, layers + 1)]
-        one, other = (
-            torch.stack(noisy_by_hand(dense, model.free, layers, generator, nodes)).mean(0) for _ in range(2)
-        )
+        one, other = (torch.stack(noisy_by_hand(dense, model.free, layers, generator, nodes)).mean(0) for _ in range(2))
         return torch.stack(clean).mean(0), [(one, other)]
 
     agrees(model, oracle, wanted)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,7 +12,7 @@ from recmind.errors import ConfigError
 from recmind.model.contrast import ContrastiveModel
 from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.propagation import hop, rows_at
-from recmind.model.subgraph import keep_interactions, subgraph
+from recmind.model.subgraph import thinned
 from recmind.model.views import Views, storage_of
 
 _MORE = 16
@@ -81,8 +79,7 @@ class LightGCL(ContrastiveModel):
         ratio = self.settings.dropout
         if generator is None or not ratio:
             return self.graph, 1.0
-        part = subgraph(self.graph, keep_interactions(self.graph, ratio, generator))
-        return replace(part, degrees=self.graph.degrees), 1 / (1 - ratio)
+        return thinned(self.graph, ratio, generator), 1 / (1 - ratio)
 
     def _global(self, x: Tensor, wanted: NodeSubset | None) -> Tensor:
         """G of the wanted nodes, ``(k, d)``."""

@@ -43,9 +43,7 @@ class NGCF(GraphModel):
             last = layer == self.config.layers
             around = hop(current, self.graph, wanted if last else None, storage_of(self.config))
             own = rows_at(current, wanted) if last else current
-            current = functional.leaky_relu(
-                (own + around) @ by_sum + (own * around) @ by_product, self.settings.slope
-            )
+            current = functional.leaky_relu((own + around) @ by_sum + (own * around) @ by_product, self.settings.slope)
             if generator is not None:
                 current = _dropped(current, self.settings.dropout, generator)
             part = current if last else rows_at(current, wanted)

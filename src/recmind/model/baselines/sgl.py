@@ -56,7 +56,7 @@ class SGL(ContrastiveModel):
         storage = storage_of(self.config)
         if len(graphs) == 1:
             return propagate(self.free, graphs[0], self.config.layers, wanted, storage)[0]
-        layers = [self.free]
+        layers: list[Tensor] = [self.free]
         for number, graph in enumerate(graphs, start=1):
             layers.append(hop(layers[-1], graph, wanted if number == len(graphs) else None, storage))
         return mean_of_layers(layers, wanted)

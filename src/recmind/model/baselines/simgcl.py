@@ -35,14 +35,17 @@ class SimGCL(ContrastiveModel):
         """Views of the wanted nodes, or of all; with a generator the noisy ones too."""
         layers, storage = self.config.layers, storage_of(self.config)
         graph = mean_after_first(self.free, self.graph, layers, wanted, storage)
-        views = [
-            mean_of_layers(
-                noisy_layers(self.free, self.graph, layers, self.settings.noise, generator, wanted, storage), wanted
-            )
-            for _ in range(2 if generator is not None else 0)
-        ]
-        pairs = ((views[0], views[1]),) if views else ()
-        return Views(graph, regularised=rows_at(self.free, wanted), wanted=wanted, pairs=pairs)
+        free = rows_at(self.free, wanted)
+        if generator is None:
+            return Views(graph, regularised=free, wanted=wanted)
+        one, other = (self._noisy(generator, wanted) for _ in range(2))
+        return Views(graph, regularised=free, wanted=wanted, pairs=((one, other),))
+
+    def _noisy(self, generator: torch.Generator, wanted: NodeSubset | None) -> Tensor:
+        """1/L Σ_l E'^(l) at the wanted nodes, ``(k, d)``."""
+        layers, storage = self.config.layers, storage_of(self.config)
+        found = noisy_layers(self.free, self.graph, layers, self.settings.noise, generator, wanted, storage)
+        return mean_of_layers(found, wanted)
 
 
 def mean_after_first(
