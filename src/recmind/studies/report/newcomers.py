@@ -147,9 +147,9 @@ def _differences(users: pl.DataFrame, key: str, names: Mapping[str, str], compar
     head = ["against", "what", "metric", "gain", "difference (95%)", "p bootstrap", "p Wilcoxon", "better / worse"]
     text = (
         f"On the test part, paired by user; {_RESAMPLES:,} bootstrap resamples of users and, where there are several, "
-        f"of seeds. Both p are corrected for the {len(flat)} lines of this table (Holm). Where a model scores many items "
-        "alike, its values are expectations over their order, and the rank test sets outcomes against expectations: most "
-        "users are a little worse than chance by missing. There the bootstrap is to be read."
+        f"of seeds. Both p are corrected for the {len(flat)} lines of this table (Holm). Where a model scores many "
+        "items alike, its values are expectations over their order, and the rank test sets outcomes against "
+        "expectations: most users are a little worse than chance by missing. There the bootstrap is to be read."
     )
     return [Part(f"{variants[0]} against each", [Table(head, lines), Text(text)])]
 
