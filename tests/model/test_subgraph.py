@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from recmind import kernels
 from recmind.model.graph import build_graph
-from recmind.model.subgraph import interactions, keep_interactions, keep_nodes, subgraph
+from recmind.model.subgraph import interactions, keep_interactions, keep_nodes, subgraph, thinned
 
 EDGES = st.sets(st.tuples(st.integers(0, 5), st.integers(0, 4)), max_size=20).map(sorted)
 
@@ -16,6 +17,7 @@ def graph_of(edges: list[tuple[int, int]]):
     return build_graph(users, items, 6, 5)
 
 
+@settings(deadline=None)
 @given(EDGES, st.data())
 def test_is_the_graph_of_what_is_kept(edges, data):
     kept = data.draw(st.lists(st.booleans(), min_size=len(edges), max_size=len(edges)))
@@ -26,6 +28,7 @@ def test_is_the_graph_of_what_is_kept(edges, data):
     assert (found.n_users, found.n_items) == (6, 5)
 
 
+@settings(deadline=None)
 @given(EDGES)
 def test_interactions_are_in_the_order_of_the_users(edges):
     users, items = interactions(graph_of(edges))
@@ -54,3 +57,17 @@ def test_an_interaction_stays_with_both_of_its_nodes(example):
 def test_nothing_is_left_out_at_zero(example):
     for keep in (keep_interactions, keep_nodes):
         assert bool(keep(example.graph, 0.0, torch.Generator()).all())
+
+
+def test_thinned_leaves_out_entries_of_the_whole_matrix_and_changes_none(example):
+    generator = torch.Generator().manual_seed(0)
+    graph = thinned(example.double(), 0.4, generator)
+    assert 0 < graph.n_interactions < 9
+    found = kernels.product(graph, torch.eye(13, dtype=torch.float64)).numpy()
+    kept = found != 0
+    assert kept.sum() == 2 * graph.n_interactions
+    np.testing.assert_allclose(found[kept], example.normalised[kept], rtol=1e-12)
+
+
+def test_thinned_by_nothing_is_the_graph_itself(example):
+    assert thinned(example.graph, 0.0, torch.Generator()) is example.graph

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -53,6 +53,7 @@ def test_without_noise_both_views_are_that_of_the_recommendation(built):
         torch.testing.assert_close(view, views.graph, rtol=1e-12, atol=1e-14)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 6), st.integers(1, 5), st.floats(0.01, 3.0), st.integers(0, 1000))
 def test_noise_has_the_length_and_the_signs_that_it_should(n: int, d: int, length: float, seed: int):
     generator = torch.Generator().manual_seed(seed)
