@@ -10,6 +10,7 @@ import numpy as np
 
 from recmind import __version__
 from recmind.config import Config
+from recmind.data.splitting import Split
 from recmind.serving.equations import Leaves
 from recmind.serving.recommender import Recommender
 
@@ -50,13 +51,13 @@ def model_card(
             "items": recommender.items.height,
             "split": split.kind,
             "interactions": {name: len(split.part(name)) for name in ("train", "valid", "test")},
-            "items_without_an_interaction": int((degrees == 0).sum()) + recommender.items.height - len(degrees),
+            "items_without_an_interaction": int((degrees == 0).sum()),
             "items_without_a_text": None if leaves.known is None else _unread(leaves.known, recommender.users.height),
         },
         "encoder": None if encoder is None else dict(encoder),
         "equations": leaves.equations.to_json(),
         "fold_deviation": leaves.deviation,
-        "gate": None if leaves.gates is None else _gates(leaves.gates, split.user_degrees(), degrees),
+        "gate": None if leaves.gates is None else _gates(leaves.gates, split),
         "index": dict(index),
         "limits": limits(config, leaves, metrics),
     }
@@ -147,10 +148,12 @@ def _unread(known: Array, n_users: int) -> int:
     return int((known[n_users:] == 0).sum())
 
 
-def _gates(gates: Array, users: Array, items: Array) -> dict[str, list[dict[str, Any]]]:
-    """Mean γ by layer of users and items, by training degree."""
+def _gates(gates: Array, split: Split) -> dict[str, list[dict[str, Any]]]:
+    """Mean γ by layer of the users and items that were trained on, by training degree."""
+    users, items = np.split(gates, [split.n_users])
     found: dict[str, list[dict[str, Any]]] = {}
-    for side, degrees, rows in (("users", users, gates[: len(users)]), ("items", items, gates[len(users) :])):
+    for side, of_all, rows in (("users", split.user_degrees(), users), ("items", split.item_degrees(), items)):
+        degrees = of_all[: len(rows)]
         found[side] = []
         for low, high in _DEGREES:
             chosen = (degrees >= low) & (degrees <= (np.inf if high is None else high))

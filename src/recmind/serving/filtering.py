@@ -98,7 +98,8 @@ class Catalogue:
         self._categories = _Lists(items, Columns.CATEGORIES)
         self._brands = _Lists(items, Columns.BRAND)
         prices = items[Columns.PRICE].cast(pl.Float64, strict=False) if Columns.PRICE in items.columns else None
-        self._prices = np.full(self.n, np.nan) if prices is None else prices.fill_null(np.nan).to_numpy()
+        known = np.full(self.n, np.nan) if prices is None else prices.fill_null(np.nan).to_numpy()
+        self._prices = np.where(np.isfinite(known), known, np.nan)
         self._kept: OrderedDict[Filters, np.ndarray] = OrderedDict()
         self._lock = Lock()
 

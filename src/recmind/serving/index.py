@@ -22,15 +22,21 @@ from recmind.kernels import scan
 Array = np.ndarray
 Kind = Literal["auto", "exact", "ivf", "hnsw"]
 
-EXACT_BELOW = 200_000
+EXACT_BELOW = 100_000
 """Items up to which exact search is used (benchmarks/serving_index.py)."""
 TARGET_RECALL = 0.985
 """Recall@20 that an index is tuned for, a little above the .98 that is promised."""
 GATHERED = 20_000
 """Up to so many admitted items are compared one by one, whatever the index."""
+_TILED = 4
+"""Queries from which on the kernel of evaluation beats a plain product for each."""
+_SCORES = 2**22
+"""Scores that are written down at once."""
 _MEASURED_AT = 20
+_FURTHEST = 8
+"""How many times further an index looks at most where filters and seen items hide what stands first."""
 _LINKS, _BUILD_WIDTH = 32, 200
-_WIDTHS = {"hnsw": (64, 96, 128, 192, 256, 384, 512), "ivf": (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)}
+_WIDTHS = {"hnsw": (64, 96, 128, 192, 256, 384, 512), "ivf": (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)}
 
 
 class Search(Protocol):
@@ -90,22 +96,38 @@ class ExactSearch:
             few = np.flatnonzero(admitted)
             if len(few) <= GATHERED:
                 return _among(self.vectors, few, queries, k, left_out)
-            gone = np.flatnonzero(~admitted).astype(np.int32)
-            left_out = [np.union1d(gone, codes) if len(codes) else gone for codes in left_out]
         wanted = min(k, len(self.vectors))
-        if not wanted:
+        if not wanted or not len(queries):
             return _nothing(len(queries), k)
         users = torch.from_numpy(np.ascontiguousarray(queries))
-        if scan.available(users, self._table):
+        # The kernel computes tiles of users: with few of them, or with most of the catalogue left out, a plain product
+        # is faster.
+        if admitted is None and len(queries) >= _TILED and scan.available(users, self._table):
             starts = np.zeros(len(queries) + 1, dtype=np.int64)
             np.cumsum([len(codes) for codes in left_out], out=starts[1:])
-            named = np.concatenate(left_out).astype(np.int32, copy=False) if len(left_out) else np.empty(0, np.int32)
+            named = np.concatenate(left_out).astype(np.int32, copy=False)
             values, columns = scan.best_products(users, self._table, wanted, (starts, named), threads=self.threads)
             return _padded(values.numpy(), columns.numpy(), k)
-        scores = queries @ self.vectors.T
+        gone = None if admitted is None else torch.from_numpy(~admitted)
+        size = max(1, _SCORES // len(self.vectors))
+        parts = [
+            self._multiplied(users[first : first + size], left_out[first : first + size], gone, wanted)
+            for first in range(0, len(users), size)
+        ]
+        return _padded(*(np.concatenate(tables) for tables in zip(*parts, strict=True)), k)
+
+    def _multiplied(
+        self, users: torch.Tensor, left_out: Sequence[Array], gone: torch.Tensor | None, k: int
+    ) -> tuple[Array, Array]:
+        """The k best of a few queries by way of all their scores."""
+        scores = torch.mv(self._table, users[0])[None] if len(users) == 1 else users @ self._table.T
+        if gone is not None:
+            scores.masked_fill_(gone, -torch.inf)
         for row, codes in enumerate(left_out):
-            scores[row, codes] = -np.inf
-        return _padded(*_largest(scores, np.arange(len(self.vectors)), wanted), k)
+            if len(codes):
+                scores[row, torch.from_numpy(codes).long()] = -torch.inf
+        values, columns = torch.topk(scores, k, dim=1)
+        return values.numpy(), columns.numpy()
 
 
 class FaissSearch:
@@ -135,30 +157,33 @@ class FaissSearch:
         self, queries: Array, k: int, left_out: Sequence[Array], admitted: Array | None = None
     ) -> tuple[Array, Array]:
         """See :class:`Search`."""
-        bits = None
+        bits, share = None, 1.0
         if admitted is not None:
             few = np.flatnonzero(admitted)
             if len(few) <= GATHERED:
                 return _among(self.vectors, few, queries, k, left_out)
-            bits = np.packbits(admitted, bitorder="little")
+            bits, share = np.packbits(admitted, bitorder="little"), len(few) / len(admitted)
         more = max((len(codes) for codes in left_out), default=0)
         wanted = min(k + more, len(self.vectors))
-        scores, codes = self._index.search(np.ascontiguousarray(queries), wanted, params=self._settings(bits, wanted))
+        scores, codes = self._index.search(np.ascontiguousarray(queries), wanted, params=self._settings(bits, wanted / share))
         for row, gone in enumerate(left_out):
             if len(gone):
                 scores[row, np.isin(codes[row], gone)] = -np.inf
         scores[codes < 0] = -np.inf
         return _padded(*_largest(scores, codes, min(k, wanted)), k)
 
-    def _settings(self, bits: Array | None, wanted: int) -> Any:
+    def _settings(self, bits: Array | None, depth: float) -> Any:
+        """How far to look for what stands as deep as ``depth``: the width is tuned for the first 20 of all items."""
+        further = min(max(depth / _MEASURED_AT, 1.0), _FURTHEST)
+        width = int(np.ceil(self.width * further))
         faiss, options = self._faiss, {}
         if bits is not None:
             selector = faiss.IDSelectorBitmap(bits)
             selector.bits = bits  # faiss keeps a pointer only
             options["sel"] = selector
         if self.kind == "ivf":
-            return faiss.SearchParametersIVF(nprobe=self.width, **options)
-        return faiss.SearchParametersHNSW(efSearch=max(self.width, 2 * wanted), **options)
+            return faiss.SearchParametersIVF(nprobe=min(width, self._index.nlist), **options)
+        return faiss.SearchParametersHNSW(efSearch=max(width, int(depth)), **options)
 
 
 def open_search(vectors: Array, content: Array | None, about: dict[str, Any], threads: int = 1) -> Search:

@@ -90,7 +90,7 @@ class Move:
             before: Tensor = recommender.model_with(old).language()  # type: ignore[operator]
             model = recommender.model_with(self.texts)
             after: Tensor = model.language()  # type: ignore[operator]
-            final = model.final(model())
+            final = model.vectors()
             shifted = ((after - before).norm(dim=1) > 1e-6 * before.norm(dim=1)).numpy()
             self.whole = final[:n_users], final[n_users:]
             late = items.why[n:] != ""
