@@ -32,6 +32,8 @@ class RLMRecConConfig(Settings):
     """τ, the divisor of the cosine (paper: 0.2, on Steam 0.1)."""
     batch_size: Annotated[int, Field(ge=2)] = 4096
     """Users, bought items and negatives in one contrastive batch at most, each; of more a random choice."""
+    edge_dropout: _Share = 0.2
+    """Share of the interactions that each step leaves out of the propagation (authors' code: 0.2)."""
 
 
 class RLMRecGenConfig(Settings):
@@ -45,6 +47,8 @@ class RLMRecGenConfig(Settings):
     """Share of the nodes whose free vector is hidden in a step (paper: 0.15, on Yelp 0.05)."""
     batch_size: Annotated[int, Field(ge=2)] = 4096
     """Masked nodes in one contrastive batch at most; of more a random choice."""
+    edge_dropout: _Share = 0.2
+    """Share of the interactions that each step leaves out of the propagation (authors' code: 0.2)."""
 
 
 class AlphaRecConfig(Settings):

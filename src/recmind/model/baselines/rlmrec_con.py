@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from recmind.config import ModelConfig
 from recmind.model.alignment import distinct, info_nce
 from recmind.model.baselines.lightgcn import LightGCN
-from recmind.model.graph import BipartiteGraph
+from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.language_view import TextInputs
 from recmind.model.node_texts import node_texts
-from recmind.model.propagation import gather_rows
-from recmind.model.views import Views
+from recmind.model.propagation import gather_rows, propagate
+from recmind.model.subgraph import thinned
+from recmind.model.views import Views, storage_of
 
 
 class RLMRecCon(LightGCN):
@@ -27,10 +28,11 @@ class RLMRecCon(LightGCN):
     At the authors' a user's text is a chat model's profile; here it is the same
     as for the other models. Their negatives of a user are all users, in the
     paper a batch, as here. A node counts once in a batch here, there as often
-    as it occurs, also as its own negative. They drop a fifth of the edges in
-    training, add up the layers instead of taking the mean, and regularise all
-    parameters; LightGCN is here the one that stands beside it. A node without
-    a text is left out of the alignment.
+    as it occurs, also as its own negative. In training their code leaves out a
+    fifth of the edges, without changing the degrees, and so does this. It adds
+    up the layers instead of taking the mean and regularises all parameters;
+    here both are as in the LightGCN that stands beside it. A node without a
+    text is left out of the alignment.
     """
 
     def __init__(self, graph: BipartiteGraph, texts: TextInputs, config: ModelConfig) -> None:
@@ -40,6 +42,12 @@ class RLMRecCon(LightGCN):
         self.known, self.vectors = nodes.known, nn.functional.normalize(nodes.vectors, dim=1)
         d_lm = texts.items.shape[1]
         self.mlp = between(d_lm, config.dim)
+
+    def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
+        """Views of the wanted nodes, or of all; with a generator without some of the edges."""
+        graph = self.graph if generator is None else thinned(self.graph, self.settings.edge_dropout, generator)
+        view, free = propagate(self.free, graph, self.config.layers, wanted, storage_of(self.config))
+        return Views(view, regularised=free, wanted=wanted)
 
     def contrast(
         self, views: Views, users: Tensor, items: Tensor, negatives: Tensor, generator: torch.Generator

@@ -13,6 +13,7 @@ from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.language_view import TextInputs
 from recmind.model.node_texts import node_texts
 from recmind.model.propagation import gather_rows, propagate
+from recmind.model.subgraph import thinned
 from recmind.model.views import Views, storage_of
 
 
@@ -52,7 +53,8 @@ class RLMRecGen(LightGCN):
         told = masked[self.known[masked]][: self.settings.batch_size]
         seen = NodeSubset.of(n, told, wanted.nodes) if wanted is not None else None
         initial = torch.where(hidden, self.token, self.free)
-        graph, _ = propagate(initial, self.graph, self.config.layers, seen, storage_of(self.config))
+        part = thinned(self.graph, self.settings.edge_dropout, generator)
+        graph, _ = propagate(initial, part, self.config.layers, seen, storage_of(self.config))
         pair = (gather_rows(graph, told if seen is None else seen.locate(told)), self.vectors[told])
         if wanted is None or seen is None:
             return Views(graph, regularised=self.free, pairs=(pair,))

@@ -27,6 +27,15 @@ class Dense:
         self.hat = torch.from_numpy(example.normalised)
         self.adjacency = example.adjacency
 
+    def leave_out(self, ratio: float, generator: torch.Generator) -> None:
+        """0 in Â for a share of the edges, in the order of the users' lists; the others stay as they are."""
+        edges = np.argwhere(self.adjacency)
+        gone = edges[(torch.rand(len(edges), generator=generator) < ratio).numpy()]
+        assert (0 < len(gone) < len(edges)) == (ratio > 0)
+        self.hat = self.hat.clone()
+        for user, item in gone.tolist():
+            self.hat[user, 6 + item] = self.hat[6 + item, user] = 0
+
     def mean_of_layers(self, x: Tensor, layers: int) -> Tensor:
         """1/(L+1) Σ_l Â^l x, ``(13, d)``."""
         powers = [x]

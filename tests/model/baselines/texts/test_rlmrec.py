@@ -23,14 +23,16 @@ def contrast(model, views, seed: int = 5) -> torch.Tensor:
 BLANK = TextInputs(torch.zeros(7, 5, dtype=torch.float64), torch.zeros(7, dtype=torch.bool))
 
 
-CON = {"weight": 0.7, "temperature": 0.25}
+CON = {"weight": 0.7, "temperature": 0.25, "edge_dropout": 0.0}
 GEN = {**CON, "mask": 0.35}
 
 
 class TestCon:
-    def test_values_and_gradients_of_the_papers_loss(self, dense, built, texts, same_gradients):
-        model = built("rlmrec-con", own=CON)
+    @pytest.mark.parametrize("ratio", [0.0, 0.4])
+    def test_values_and_gradients_of_the_papers_loss(self, dense, built, texts, same_gradients, ratio: float):
+        model = built("rlmrec-con", own={**CON, "edge_dropout": ratio})
         views = model(generator())
+        dense.leave_out(ratio, generator())
         graph, x = dense.mean_of_layers(model.free, 2), dense.vectors(texts.items)
         told = dense.leaky_mlp(x / x.norm(dim=1, keepdim=True).clamp_min(1e-12), dict(model.named_parameters()))
         torch.testing.assert_close(views.graph, graph)
@@ -72,9 +74,15 @@ class TestGen:
         return dense.mean_of_layers(model.free * (1 - hidden) + model.token * hidden, 2)
 
     @pytest.mark.parametrize("wanted", [None, WANTED], ids=["all", "wanted"])
-    @pytest.mark.parametrize("seed", range(6))
-    def test_values_and_gradients_of_the_papers_loss(self, dense, built, texts, same_gradients, seed: int, wanted):
-        model = built("rlmrec-gen", own=GEN)
+    @pytest.mark.parametrize("ratio", [0.0, 0.4])
+    @pytest.mark.parametrize("seed", range(4))
+    def test_values_and_gradients_of_the_papers_loss(
+        self, dense, built, texts, same_gradients, seed: int, ratio: float, wanted
+    ):
+        model = built("rlmrec-gen", own={**GEN, "edge_dropout": ratio})
+        after_the_mask = generator(seed)
+        torch.randperm(13, generator=after_the_mask)
+        dense.leave_out(ratio, after_the_mask)
         torch.nn.init.normal_(model.token, generator=generator(1))
         views, graph, x = model(generator(seed), wanted), self.views(dense, model, seed), dense.vectors(texts.items)
         torch.testing.assert_close(views.graph, graph if wanted is None else graph[wanted.nodes])
