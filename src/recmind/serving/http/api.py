@@ -16,6 +16,7 @@ from starlette.responses import Response
 from recmind.serving.answers import Placement, Reason, Status, Suggestion
 from recmind.serving.http import answers
 from recmind.serving.http.access import documented, readers
+from recmind.serving.http.forms import checked
 from recmind.serving.http.guard import Guard
 from recmind.serving.http.models import (
     BatchRequest,
@@ -126,7 +127,7 @@ async def recommend_simply(
 ) -> Response:
     """The plain form; filters, histories and more are in the POST of the same path."""
     values = {"user": user, "text": text, "k": k, "text_weight": text_weight, "diversity": diversity}
-    return await _recommended(request, RecommendRequest(**values, fields=fields, explain=explain))
+    return await _recommended(request, checked(RecommendRequest, {**values, "fields": fields, "explain": explain}))
 
 
 @router.post("/recommend", response_model=answers.ListAnswer, summary="A list for a user, a history or a wish")

@@ -166,14 +166,14 @@ class Guard:
         path = _path(scope)
         try:
             context.caller = self.access.caller(headers)
-            if context.caller is None and not (path in _OPEN or path.startswith("/static/")):
-                raise Problem("no-key", headers={"WWW-Authenticate": "Bearer"})
         except Problem:
             self.count_failure(scope)
             raise
         context.client = address if context.caller in (None, ANYONE) else f"key {context.caller.name}"
         if path not in ("/healthz", "/readyz"):
             self.charge(context, 1)
+        if context.caller is None and not (path in _OPEN or path.startswith("/static/")):
+            raise Problem("no-key", headers={"WWW-Authenticate": "Bearer"})
 
     def count_failure(self, scope: Scope) -> None:
         """Count a wrong key for its address.

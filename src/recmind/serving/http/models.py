@@ -43,7 +43,9 @@ class FiltersModel(Asked):
     brands: tuple[Short, ...] = Field(default=(), max_length=50, description="Items of one of these.")
     min_price: Price | None = None
     max_price: Price | None = None
-    allow: tuple[Id, ...] | None = Field(default=None, max_length=MAX_IDS, description="Only these items; empty allows none.")
+    allow: tuple[Id, ...] | None = Field(
+        default=None, max_length=MAX_IDS, description="Only these items; empty allows none."
+    )
     deny: tuple[Id, ...] = Field(default=(), max_length=MAX_IDS, description="None of these items.")
 
     @model_validator(mode="after")
@@ -73,7 +75,11 @@ class Listed(Asked):
     leave_out_seen: bool = Field(default=True, description="Leave out what the user has, or the given history.")
     diversity: Share = Field(default=0.0, description="Weight of maximal marginal relevance: 0 off, 1 diversity alone.")
     popularity_penalty: float = Field(
-        default=0.0, ge=0, le=10, allow_inf_nan=False, description="Items are ordered by score - penalty x popularity (0 to 1)."
+        default=0.0,
+        ge=0,
+        le=10,
+        allow_inf_nan=False,
+        description="Items are ordered by score - penalty x popularity (0 to 1).",
     )
     fields: bool = Field(default=False, description="Answer with the items' titles and texts.")
 
@@ -97,7 +103,10 @@ class RecommendRequest(Listed):
 
     user: Id | None = None
     history: tuple[Id, ...] | None = Field(
-        default=None, min_length=1, max_length=MAX_HISTORY, description="Items of somebody who is not known, oldest first."
+        default=None,
+        min_length=1,
+        max_length=MAX_HISTORY,
+        description="Items of somebody who is not known, oldest first.",
     )
     text: Text | None = Field(default=None, description="A wish in words, such as `quiet headphones for travel`.")
     text_weight: Share = Field(default=0.5, description="Share of the text where there is a user or a history too.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -161,8 +162,9 @@ def shown(value: Any) -> Any:
     """A value that a problem may repeat: itself where it is short and plain, else the beginning of its text."""
     if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, int | float):
-        text = repr(value) if abs(value) < 1e18 else f"{value:.6e}" if isinstance(value, float) else "a huge number"
-        return value if len(text) < 24 and value == value and abs(value) != float("inf") else text
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    if isinstance(value, int):
+        return value if abs(value) < 1 << 53 else "a huge number"
     text = value if isinstance(value, str) else repr(value)[: _SHOWN + 1]
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

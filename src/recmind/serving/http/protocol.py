@@ -38,13 +38,12 @@ class BoundedProtocol(HttpToolsProtocol):
     most = 1000
     _waiting: asyncio.TimerHandle | None = None
     _unfinished = 0
+    _crowded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Refuse one connection too many; else wait for its headers, but not for long."""
+        """Wait for a request, but not for long; where there are too many connections, to refuse it."""
         super().connection_made(transport)
-        if len(self.connections) > self.most:
-            self._refuse("busy", headers={"Retry-After": "1"})
-            return
+        self._crowded = len(self.connections) > self.most
         self._wait_for_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -55,6 +54,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser, within bounds."""
         if self.parser is None or self.transport.is_closing():
+            return
+        if self._crowded:
+            # Refused only now: an end before anything was read would reset the connection, and the answer be lost.
+            self._refuse("busy", headers={"Retry-After": "1"})
             return
         super().data_received(data)
         if self.parser is None or self.transport.is_closing():

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,11 +37,15 @@ class Server(uvicorn.Server):
         self._guard, self._service, self._settings = guard, service, settings
         self._tasks: set[asyncio.Task[None]] = set()
         self.ready: Callable[[], None] = lambda: None
+        self.loop: asyncio.AbstractEventLoop | None = None
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Our own handlers, which need the loop, in place of uvicorn's."""
-        loop = asyncio.get_running_loop()
+        """Our own handlers, which need the loop, in place of uvicorn's; none outside of the main thread."""
+        self.loop = loop = asyncio.get_running_loop()
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         handlers = {signal.SIGTERM: self.stop, signal.SIGINT: self.stop, signal.SIGHUP: self.renew}
         for number, handler in handlers.items():
             loop.add_signal_handler(number, handler)
@@ -109,6 +114,17 @@ def serve(
     ConfigError
         If the address cannot be listened on, or the keys cannot be read.
     """
+    server, listener = make_server(live, bundle, settings)
+    name = f"[{settings.host}]" if ":" in settings.host else settings.host
+    server.ready = lambda: ready(f"http://{name}:{listener.getsockname()[1]}{settings.root_path}/")
+    server.run(sockets=[listener])
+    logs.event("stopped")
+
+
+def make_server(
+    live: LiveRecommender, bundle: Callable[[], Path], settings: ServeSettings
+) -> tuple[Server, socket.socket]:
+    """A server and the socket to run it on; see :func:`serve`."""
     access = Access(read_keys(settings.keys) if settings.keys is not None else None)
     listener = _listen(settings.host, settings.port)
     service = Service(live, bundle, threads=settings.threads, waiting=settings.waiting, warms=settings.warm)
@@ -129,11 +145,7 @@ def serve(
         timeout_keep_alive=int(settings.idle_seconds),
         timeout_graceful_shutdown=int(settings.stop_seconds),
     )
-    server = Server(config, guard, service, settings)
-    name = f"[{settings.host}]" if ":" in settings.host else settings.host
-    server.ready = lambda: ready(f"http://{name}:{listener.getsockname()[1]}{settings.root_path}/")
-    server.run(sockets=[listener])
-    logs.event("stopped")
+    return Server(config, guard, service, settings), listener
 
 
 def _listen(host: str, port: int) -> socket.socket:
