@@ -79,9 +79,7 @@ def settings(tiny_encoder: Path) -> Callable[[str], Config]:
 
     def of(kind: str) -> Config:
         model, recipe, overrides = KINDS[kind]
-        return load_config(
-            recipe, model=model, overrides={**SMALL, "language.encoder": str(tiny_encoder), **overrides}
-        )
+        return load_config(recipe, model=model, overrides={**SMALL, "language.encoder": str(tiny_encoder), **overrides})
 
     return of
 

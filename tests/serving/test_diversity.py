@@ -46,7 +46,10 @@ def test_the_choice_is_that_of_the_formula(data: st.DataObject, n: int, k: int, 
     assert len(found) == len(set(found)) == min(k, n)
     if found != expected:
         place = next(i for i, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b)
-        assert abs(value(scores, vectors, found, place, diversity) - value(scores, vectors, expected, place, diversity)) < 1e-6
+        assert (
+            abs(value(scores, vectors, found, place, diversity) - value(scores, vectors, expected, place, diversity))
+            < 1e-6
+        )
 
 
 def value(scores: np.ndarray, vectors: np.ndarray, chosen: list[int], place: int, diversity: float) -> float:

@@ -53,8 +53,10 @@ def test_an_item_is_admitted_by_the_letter_of_the_contract(items: list[dict], as
             levels |= {path.strip().lower(), *(level.strip().lower() for level in path.split(" > "))}
         whole = (item["categories"] or "").strip().lower()
         wanted = {name.strip().lower() for name in asked.categories}
-        in_categories = not wanted or bool(wanted & (levels | {whole}) - {""}) or bool(
-            wanted & {level.strip() for level in whole.split(" > ")} - {""}
+        in_categories = (
+            not wanted
+            or bool(wanted & (levels | {whole}) - {""})
+            or bool(wanted & {level.strip() for level in whole.split(" > ")} - {""})
         )
         brand = (item["brand"] or "").strip().lower()
         of_brand = not asked.brands or brand in {name.lower() for name in asked.brands}

@@ -53,7 +53,9 @@ def test_the_training_history_of_a_user_gives_the_models_own_vector(
         # taste_of returns the stored vector where nothing is new; the fold is what it is taken apart into.
         folded = state._fold(
             state.base.trained_on(code).astype(np.int64),
-            state.base.tables[BundleTensors.USERS_FREE][code] if BundleTensors.USERS_FREE in state.base.tables else None,
+            state.base.tables[BundleTensors.USERS_FREE][code]
+            if BundleTensors.USERS_FREE in state.base.tables
+            else None,
             (state.base.tables[BundleTensors.USERS_LANGUAGE][code], True)
             if BundleTensors.USERS_LANGUAGE in state.base.tables
             else None,
@@ -126,7 +128,9 @@ def test_a_placed_item_sends_what_a_trained_item_without_an_edge_sends(kind: str
 
 def test_a_fold_by_hand():
     """Two items, one layer: z = (1, 0) and (0, 1), E^(0) = z, degrees 4 and 1, no gate, α = ½."""
-    equations = Equations(2, cosine=False, alpha=0.5, first=0.5, others=0.5, layers=1, starts_with_text=True, folds=True)
+    equations = Equations(
+        2, cosine=False, alpha=0.5, first=0.5, others=0.5, layers=1, starts_with_text=True, folds=True
+    )
     language = np.eye(2, dtype=np.float32)
     messages = language / np.sqrt(np.array([[4.0], [1.0]], dtype=np.float32))
     taste = Folding(equations, {}).fold(np.array([0, 1]), messages, language, np.array([True, True]))

@@ -83,7 +83,9 @@ def test_one_writer_in_this_process_and_in_others(tmp_path: Path):
     Store(path).close()
 
 
-@pytest.mark.parametrize("content", [b"no database at all, but long enough to look at" * 40, b"SQLite format 3\x00" + b"x" * 4080])
+@pytest.mark.parametrize(
+    "content", [b"no database at all, but long enough to look at" * 40, b"SQLite format 3\x00" + b"x" * 4080]
+)
 def test_a_file_that_is_no_database(tmp_path: Path, content: bytes):
     path = tmp_path / "changes.sqlite"
     path.write_bytes(content)
