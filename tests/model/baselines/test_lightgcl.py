@@ -88,7 +88,7 @@ class TestSingularVectors:
         np.testing.assert_allclose(vectors[11, values > 1e-8].numpy(), 0, atol=1e-8)
 
     def test_come_from_the_seed_alone(self, built):
-        assert torch.equal(built("lightgcl", rank=2).vectors, built("lightgcl", rank=2).vectors)
+        assert torch.equal(built("lightgcl", rank=2).factors, built("lightgcl", rank=2).factors)
 
 
 def test_a_rank_beyond_the_matrix_is_refused(built):

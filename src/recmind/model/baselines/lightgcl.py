@@ -38,8 +38,8 @@ class LightGCL(ContrastiveModel):
     σ and without the residuals; here the equations are followed.
     """
 
-    vectors: Tensor
-    values: Tensor
+    factors: Tensor
+    singular_values: Tensor
 
     def __init__(self, graph: BipartiteGraph, config: ModelConfig) -> None:
         super().__init__(graph, config, config.baselines.lightgcl)
@@ -53,9 +53,9 @@ class LightGCL(ContrastiveModel):
                 accepted=f"1 to {most}, the smaller number of users and items",
             )
         # Buffers, so that a checkpoint keeps them: a resumed run goes on with the same bits.
-        vectors, values = singular_vectors(graph, self.settings.rank)
-        self.register_buffer("vectors", vectors)
-        self.register_buffer("values", values)
+        factors, values = singular_vectors(graph, self.settings.rank)
+        self.register_buffer("factors", factors)
+        self.register_buffer("singular_values", values)
 
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
         """Views of the wanted nodes, or of all; with a generator the global ones too, and interactions left out."""
@@ -84,10 +84,10 @@ class LightGCL(ContrastiveModel):
     def _global(self, x: Tensor, wanted: NodeSubset | None) -> Tensor:
         """G of the wanted nodes, ``(k, d)``."""
         n_users = self.n_users
-        of_items, of_users = self.vectors[n_users:].T @ x[n_users:], self.vectors[:n_users].T @ x[:n_users]
-        rows = self.vectors if wanted is None else self.vectors[wanted.nodes]
+        of_items, of_users = self.factors[n_users:].T @ x[n_users:], self.factors[:n_users].T @ x[:n_users]
+        rows = self.factors if wanted is None else self.factors[wanted.nodes]
         first = n_users if wanted is None else int(torch.searchsorted(wanted.nodes, n_users))
-        scaled = rows * self.values
+        scaled = rows * self.singular_values
         return self._activated(torch.cat([scaled[:first] @ of_items, scaled[first:] @ of_users]))
 
     def _activated(self, x: Tensor) -> Tensor:
