@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -59,7 +60,19 @@ def test_nothing_that_is_generated_breaks_the_server(serving: Any):
         tried.append((operation.method.upper(), operation.path))
     with running.client() as client:
         assert sorted(tried) == operations(client.get("/openapi.json").json())
-        assert 'status="500"' not in client.get("/metrics").text
+        counted = client.get("/metrics").text
+    assert 'status="500"' not in counted
+    asked = {
+        (method, path): sum(
+            float(number)
+            for number in re.findall(
+                rf'^recmind_requests_total{{method="{method}",route="{path}",.*}} (.*)$', counted, re.MULTILINE
+            )
+        )
+        for method, path in tried
+    }
+    with_bodies = {key: n for key, n in asked.items() if key[0] == "POST" and key[1] != "/v1/reload"}
+    assert with_bodies and min(with_bodies.values()) > _EXAMPLES
 
 
 def test_the_document_says_what_is_bounded(api: Any):
