@@ -39,7 +39,7 @@ class RLMRecCon(LightGCN):
         super().__init__(graph, config)
         self.settings = config.baselines.rlmrec_con
         nodes = node_texts(texts, graph)
-        self.known, self.vectors = nodes.known, nn.functional.normalize(nodes.vectors, dim=1)
+        self.known, self.text_vectors = nodes.known, nn.functional.normalize(nodes.vectors, dim=1)
         d_lm = texts.items.shape[1]
         self.mlp = between(d_lm, config.dim)
 
@@ -60,7 +60,7 @@ class RLMRecCon(LightGCN):
             if not len(nodes):
                 continue
             rows = nodes if views.wanted is None else views.wanted.locate(nodes)
-            told = self.mlp(self.vectors[nodes])
+            told = self.mlp(self.text_vectors[nodes])
             total = total + info_nce(gather_rows(views.graph, rows), told, temperature=self.settings.temperature)
         return self.settings.weight * total
 

@@ -37,7 +37,7 @@ class RLMRecGen(LightGCN):
         super().__init__(graph, config)
         self.settings = config.baselines.rlmrec_gen
         nodes = node_texts(texts, graph)
-        self.known, self.vectors = nodes.known, nodes.vectors
+        self.known, self.text_vectors = nodes.known, nodes.vectors
         self.token = nn.Parameter(torch.zeros(config.dim))
         self.mlp = between(config.dim, texts.items.shape[1])
 
@@ -55,7 +55,7 @@ class RLMRecGen(LightGCN):
         initial = torch.where(hidden, self.token, self.free)
         part = thinned(self.graph, self.settings.edge_dropout, generator)
         graph, _ = propagate(initial, part, self.config.layers, seen, storage_of(self.config))
-        pair = (gather_rows(graph, told if seen is None else seen.locate(told)), self.vectors[told])
+        pair = (gather_rows(graph, told if seen is None else seen.locate(told)), self.text_vectors[told])
         if wanted is None or seen is None:
             return Views(graph, regularised=self.free, pairs=(pair,))
         graph, free = gather_rows(graph, seen.locate(wanted.nodes)), gather_rows(self.free, wanted.nodes)
