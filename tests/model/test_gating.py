@@ -8,7 +8,7 @@ import torch
 from torch.autograd import gradcheck
 
 from recmind import kernels
-from recmind.model.gating import Gate, propagate_gated
+from recmind.model.gating import Gate, late_gate, propagate_gated
 from recmind.model.graph import NodeSubset
 from recmind.model.propagation import propagate
 
@@ -220,3 +220,21 @@ class TestWanted:
         results = self.run(example, randn, 2, nothing, [], torch.float32)
         assert results[0].shape == results[1].shape == (0, 5)
         assert all(not gradient.any() for gradient in results[3:])
+
+
+class TestLateGate:
+    def test_equals_the_equation_node_by_node(self, randn):
+        graph, language, gate = randn(3, 2), randn(3, 2), random_gate(1, 2)
+        log_degree, items = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64), torch.tensor([False, True, True])
+        found = late_gate(graph, language, log_degree, gate, items)
+        weight, bias = gate.weight.detach().numpy()[0], gate.bias.detach().numpy()[0]
+        for node, side in enumerate((0, 1, 1)):
+            inputs = [*graph[node].numpy(), *language[node].numpy(), float(log_degree[node])]
+            expected = sigmoid(sum(w * x for w, x in zip(weight[side], inputs, strict=True)) + bias[side])
+            assert found[node].item() == pytest.approx(expected, rel=1e-12)
+        assert found.shape == (3, 1)
+
+    def test_starts_with_both_views_alike(self, randn):
+        gate = Gate(1, 2, 0.0).double()
+        found = late_gate(randn(4, 2), randn(4, 2), randn(4), gate, torch.tensor([False, False, True, True]))
+        assert torch.equal(found, torch.full((4, 1), 0.5, dtype=torch.float64))

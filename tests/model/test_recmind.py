@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from recmind.config import GateConfig, ModelConfig
-from recmind.model.gating import propagate_gated
+from recmind.model.gating import late_gate, propagate_gated
 from recmind.model.graph import NodeSubset
 from recmind.model.language_view import TextInputs
 from recmind.model.propagation import propagate
@@ -324,3 +324,54 @@ class TestAlphaByText:
         np.testing.assert_allclose(new[0], all_vectors(model)[6 + 5], rtol=1e-9, atol=1e-12)
         language = model.language.project(vectors, torch.tensor([False, True])).detach().numpy()
         np.testing.assert_allclose(new[1], 0.3 * language[1] / 3 + 0.7 * language[1], rtol=1e-9)
+
+
+class TestLateFusion:
+    def late(self, example, **settings) -> RecMind:
+        model = recmind(example, gate=GateConfig(kind="late"), **settings)
+        with torch.no_grad():
+            model.fusion.weight.normal_(generator=torch.Generator().manual_seed(5))
+        return model
+
+    def test_the_graph_flows_alone_and_a_gate_mixes_both_views(self, example):
+        model = self.late(example, alpha=0.9)
+        plain = recmind(example, gate=GateConfig(kind="none"))
+        views = model()
+        assert torch.equal(views.graph, plain().graph)
+        side = torch.arange(13) >= 6
+        gamma = late_gate(views.graph, views.language, model.log_degree, model.fusion, side).detach().numpy()
+        graph, language = views.graph.detach().numpy(), views.language.detach().numpy()
+        assert gamma.std() > 0.05
+        np.testing.assert_allclose(all_vectors(model), gamma * graph + (1 - gamma) * language, rtol=1e-12)
+
+    def test_before_training_it_is_the_mean_of_both(self, example):
+        model, half = recmind(example, gate=GateConfig(kind="late")), recmind(example, gate=GateConfig(kind="none"))
+        np.testing.assert_allclose(all_vectors(model), all_vectors(half), rtol=1e-12)
+
+    def test_rows_of_a_batch_are_rows_of_the_whole(self, example):
+        model = self.late(example, alpha_by_text=True)
+        wanted = NodeSubset.of(13, torch.tensor([7, 0, 12, 7]))
+        part, whole = model.final(model(wanted=wanted)), model.final(model())
+        np.testing.assert_allclose(part.detach(), whole[[0, 7, 12]].detach(), rtol=1e-12, atol=1e-14)
+
+    def test_without_a_text_the_graph_alone_counts_where_that_is_set(self, example):
+        model = self.late(example, alpha_by_text=True, missing_text="free")
+        views = model()
+        # Item 2 has no text: node 8.
+        np.testing.assert_allclose(all_vectors(model)[8], views.graph[8].detach().numpy(), rtol=1e-12)
+
+    def test_its_gate_learns(self, example):
+        model = self.late(example)
+        model.final(model()).square().sum().backward()
+        assert (model.fusion.weight.grad != 0).any(dim=2).all()
+        assert (model.fusion.bias.grad != 0).all()
+
+    def test_a_new_item_is_mixed_as_an_old_one_without_an_edge(self, example):
+        texts = texts_of(7, unknown=())
+        config = {"initial": "free+text", "gate": GateConfig(kind="late")}
+        model = recmind(example, texts, **config)
+        with torch.no_grad():
+            model.fusion.weight.normal_(generator=torch.Generator().manual_seed(5))
+        # Item 5 has no edge.
+        h = model.new_items(texts.items[5:6].double(), torch.tensor([True]))
+        np.testing.assert_allclose(h.detach()[0], all_vectors(model)[11], rtol=1e-6)

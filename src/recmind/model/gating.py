@@ -22,6 +22,32 @@ class Gate(nn.Module):
         self.bias = nn.Parameter(torch.full((layers, 2), float(init_bias)))
 
 
+def late_gate(graph: Tensor, language: Tensor, log_degree: Tensor, gate: Gate, items: Tensor) -> Tensor:
+    """γ_v = σ(wᵀ[z^G_v ‖ z^L_v ‖ d̃_v] + b) of the final views: late fusion h = γ z^G + (1-γ) z^L.
+
+    The form of the gate within the layers, looked through once at the end.
+
+    Parameters
+    ----------
+    graph, language:
+        z^G and z^L, ``(k, d)``.
+    log_degree:
+        d̃, ``(k,)``.
+    gate:
+        Of one layer.
+    items:
+        Which rows are items, bool ``(k,)``.
+
+    Returns
+    -------
+    Tensor
+        γ, ``(k, 1)``.
+    """
+    inputs = torch.cat([graph, language, log_degree[:, None].to(graph.dtype)], dim=1)
+    logits = inputs @ gate.weight[0].T + gate.bias[0]  # (k, 2): as a user, as an item
+    return torch.sigmoid(logits.gather(1, items.long()[:, None]))
+
+
 def propagate_gated(
     embeddings: Tensor,
     language: Tensor,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from recmind.config import ModelConfig
-from recmind.model.gating import Gate, propagate_gated
+from recmind.model.gating import Gate, late_gate, propagate_gated
 from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.language_view import LanguageView, TextInputs
 from recmind.model.propagation import gather_rows, propagate
@@ -23,6 +23,7 @@ class RecMind(GraphModel):
     gate                  Ê^(l) = γ^(l) E^(l) + (1-γ^(l)) z^L
     language view         z^L = W_proj z̃^L; without text a trained guess or the free vector
     final                 h = α z^G + (1-α) z^L, α by how much of z^L is text if so set
+    late fusion           γ of the two views in place of the gates and of α, if so set
     score                 ⟨h_u, h_i⟩, or their cosine; + w d̃_i if so set
     ====================  =====================================================
 
@@ -47,6 +48,7 @@ class RecMind(GraphModel):
         self.language = LanguageView(texts, graph, config, self.free)
         gated = config.gate.kind == "node-layer" and config.layers > 0
         self.gate = Gate(config.layers, config.dim, config.gate.init_bias) if gated else None
+        self.fusion = Gate(1, config.dim, config.gate.init_bias) if config.gate.kind == "late" else None
         self.log_degree = graph.normalised_log_degree()
         self.popularity = nn.Parameter(torch.zeros(())) if config.popularity else None
         self.ones = torch.ones(self.n_users, device=self.log_degree.device, dtype=self.log_degree.dtype)
@@ -75,10 +77,13 @@ class RecMind(GraphModel):
         """
         language = self.language.project(vectors, known)
         initial = language if self.config.initial == "free+text" else torch.zeros_like(language)
-        alpha = self.config.alpha
+        graph, alpha = initial / (self.config.layers + 1), self.config.alpha
+        if self.fusion is not None:
+            nothing, items = language.new_zeros(len(language)), torch.ones_like(known, dtype=torch.bool)
+            alpha = late_gate(graph, language, nothing, self.fusion, items)
         if self.config.alpha_by_text:
             alpha = 1 - (1 - alpha) * known[:, None].to(language.dtype)
-        h = self._mix(initial / (self.config.layers + 1), language, alpha)
+        h = self._mix(graph, language, alpha)
         if self.popularity is None:
             return h
         bought = self.log_degree[self.n_users :]
@@ -88,7 +93,8 @@ class RecMind(GraphModel):
     def final(self, views: Views) -> Tensor:
         """h = α_v z^G + (1-α_v) z^L, ``(k, d)``, one column more with a popularity term."""
         assert views.language is not None
-        h = self._mix(views.graph, views.language, self.alpha_of(views.wanted))
+        alpha = self.alpha_of(views.wanted) if self.fusion is None else self._late(views, self.fusion)
+        h = self._mix(views.graph, views.language, alpha)
         if self.popularity is None:
             return h
         # 1 for a user, w d̃ for an item: their product is the term of the score.
@@ -97,10 +103,21 @@ class RecMind(GraphModel):
 
     def alpha_of(self, wanted: NodeSubset | None) -> float | Tensor:
         """α, or with ``model.alpha_by_text`` α_v = 1 - (1-α) k_v of the wanted nodes, ``(k, 1)``."""
+        return self._by_text(self.config.alpha, wanted)
+
+    def _late(self, views: Views, gate: Gate) -> Tensor:
+        """γ of the views' nodes in place of α, ``(k, 1)``."""
+        assert views.language is not None
+        nodes = torch.arange(len(self.log_degree), device=self.log_degree.device)
+        nodes = nodes if views.wanted is None else views.wanted.nodes
+        gamma = late_gate(views.graph, views.language, self.log_degree[nodes], gate, nodes >= self.n_users)
+        return torch.as_tensor(self._by_text(gamma, views.wanted))
+
+    def _by_text(self, alpha: float | Tensor, wanted: NodeSubset | None) -> float | Tensor:
         read = self.language.read
         if not self.config.alpha_by_text or read is None:
-            return self.config.alpha
-        return 1 - (1 - self.config.alpha) * (read if wanted is None else read[wanted.nodes])
+            return alpha
+        return 1 - (1 - alpha) * (read if wanted is None else read[wanted.nodes])
 
     def _mix(self, graph: Tensor, language: Tensor, alpha: float | Tensor) -> Tensor:
         return score_space(torch.lerp(language, graph, alpha), self.config.score)
