@@ -11,6 +11,7 @@ from recmind.errors import DataError
 from recmind.evaluation.significance import (
     bootstrap_intervals,
     compare,
+    compare_runs,
     holm,
     paired_bootstrap,
     relative_gain,
@@ -114,3 +115,52 @@ def test_wilcoxon_without_zeros_is_scipys():
 def test_relative_gain():
     assert relative_gain(0.06, 0.05) == pytest.approx(0.01 / 0.05)
     assert relative_gain(0.06, 0.0) is None
+
+
+def runs_of(*columns: list[float]) -> list[pl.DataFrame]:
+    """Tables per user, one per seed."""
+    return [pl.DataFrame({"user": list(range(len(values))), "ndcg@20": values}) for values in columns]
+
+
+class TestCompareRuns:
+    def test_single_runs_are_compared_as_compare_does(self):
+        rng = np.random.default_rng(0)
+        a, b = rng.random(50).tolist(), rng.random(50).tolist()
+        [[found]] = compare_runs({"a": runs_of(a), "b": runs_of(b)}, [("a", "b")], metrics=["ndcg@20"], n=400, seed=3)
+        [expected] = compare(*runs_of(a), *runs_of(b), n=400, seed=3)
+        assert found.p_bootstrap == expected.p_bootstrap
+        assert found.p_wilcoxon == expected.p_wilcoxon
+        assert found.interval == pytest.approx(expected.interval, rel=1e-12)
+        assert (found.mean, found.wins, found.losses) == (expected.mean, expected.wins, expected.losses)
+
+    def test_means_are_over_the_seeds(self):
+        models = {"a": runs_of([0.2, 0.4], [0.4, 0.8]), "b": runs_of([0.1, 0.1])}
+        [[found]] = compare_runs(models, [("a", "b")], metrics=["ndcg@20"], n=20)
+        assert found.mean == pytest.approx((0.3 + 0.6) / 2)
+        assert found.relative_gain == pytest.approx((0.45 - 0.1) / 0.1)
+        assert (found.wins, found.losses, found.n_users) == (2, 0, 2)
+
+    def test_seeds_that_disagree_widen_the_interval_by_their_standard_error(self):
+        # Users are all alike, so the seeds alone vary: sd 0.01 over 5 seeds.
+        seeds = np.array([-0.01264911, -0.00632456, 0.0, 0.00632456, 0.01264911]) + 0.5
+        models = {"a": runs_of(*([value] * 40 for value in seeds)), "b": runs_of([0.4] * 40)}
+        [[found]] = compare_runs(models, [("a", "b")], metrics=["ndcg@20"], n=20_000)
+        low, high = found.interval
+        # Four draws of five: variance of the mean = (0.01^2 * 4/5) / 4 = 0.01^2 / 5.
+        assert (high - low) / (2 * 1.96) == pytest.approx(0.01 / 5**0.5, rel=0.15)
+        [[alike]] = compare_runs(
+            {**models, "a": runs_of(*[[0.5] * 40] * 5)}, [("a", "b")], metrics=["ndcg@20"], n=100
+        )
+        assert alike.interval == pytest.approx((0.1, 0.1))
+
+    def test_noise_of_seeds_alone_is_not_significant(self):
+        rng = np.random.default_rng(1)
+        users = rng.random(200)
+        one, other = ([(users + shift).tolist() for shift in rng.normal(0, 0.02, 5)] for _ in range(2))
+        [[found]] = compare_runs({"a": runs_of(*one), "b": runs_of(*other)}, [("a", "b")], metrics=["ndcg@20"], n=2000)
+        assert found.p_bootstrap > 0.05
+
+    def test_other_users_are_refused(self):
+        other = pl.DataFrame({"user": [0, 2], "ndcg@20": [0.1, 0.2]})
+        with pytest.raises(DataError, match="not of the same users"):
+            compare_runs({"a": runs_of([0.1, 0.2]), "b": [other]}, [("a", "b")], metrics=["ndcg@20"])

@@ -234,7 +234,7 @@ class TestRefused:
     def test_unknown_suite_names_the_accepted_ones(self, dataset: Path, tmp_path: Path):
         process = start("study", dataset, "--suite", "no-such", "--out", tmp_path / "study")
         _, err = finish(process, code=2)
-        assert "accepted: warmup, adapters, rank, drift" in err
+        assert "accepted: baselines, ablation, strata, seeds, warmup" in err
         assert not (tmp_path / "study").exists()
 
     @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ class TestRefused:
     ):
         out, _ = studied
         before = (out / "results.parquet").read_bytes()
-        with pytest.raises(RunError, match=r"another suite or another dataset(.|\n)*warmup"):
+        with pytest.raises(RunError, match=r"another suite(.|\n)*warmup"):
             run_study(dataset, "rank", out, settings=settings(tiny_encoder))
         with pytest.raises(RunError, match="other settings"):
             list_runs(dataset, "warmup", out, variants=VARIANTS, settings=settings(tiny_encoder, model__dim=8))

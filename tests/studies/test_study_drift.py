@@ -185,12 +185,13 @@ class TestStudy:
     ):
         out = Path(shutil.copytree(study[0], tmp_path / "study"))
         (out / "report.png").unlink(missing_ok=True)
-        monkeypatch.delitem(sys.modules, "recmind.studies.plots", raising=False)
-        monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+        monkeypatch.delitem(sys.modules, "recmind.studies.report.drawing", raising=False)
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
         text = write_report(study[1], "drift", out, dataset="shop", failed={}, notes=[])
         assert "install matplotlib" in text
         assert "## Text drift" in text
         assert not (out / "report.png").exists()
+        assert "install matplotlib" in (out / "report.html").read_text()
 
     def test_a_refreshed_run_that_was_lost_is_made_again_alone(
         self, study: tuple[Path, pl.DataFrame], tiny_encoder: Path

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 
-from recmind.config import Config, load_config
+from recmind.config import Config, load_config, recipe_text
 from recmind.errors import ConfigError, RunError
 from recmind.schema import Files
 from recmind.studies.suites import ORIGINAL, Suite, TextChange, Variant, slug
@@ -45,6 +46,11 @@ class Job:
     def data(self) -> Path:
         """Dataset folder that is trained on."""
         return self.data_of(self.variant.texts)
+
+    @property
+    def tuned(self) -> bool:
+        """Whether the recipe is a file that was found by tuning, where the variant has a place for one."""
+        return bool(self.variant.tuned) and self.variant.recipe.endswith(".toml")
 
     @property
     def row_file(self) -> Path:
@@ -99,32 +105,41 @@ def plan(
     dataset: Path,
     out: Path,
     *,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] | None = None,
     settings: Iterable[str] = (),
     variants: Sequence[str] = (),
+    recipes: Path | None = None,
 ) -> list[Job]:
     """Every job of a suite, seed by seed, so that a stopped study has whole seeds.
 
     Parameters
     ----------
+    seeds:
+        By default the suite's own.
     settings:
         ``key=value`` for every run; they win over what the suite sets.
     variants:
         Labels, or the names of their folders; without any, all.
+    recipes:
+        Folder of tuned recipes, ``<model>.toml`` or ``<model>/<model>.toml`` as ``recmind tune`` writes them, for
+        the variants that allow it.
 
     Raises
     ------
     ConfigError
-        If a setting or variant is unknown, or a setting is what the suite varies.
+        If a setting or variant is unknown, a setting is what the suite varies, or there are no such recipes.
     """
-    chosen = _chosen(suite, variants)
+    chosen = _tuned(_chosen(suite, variants), recipes)
     given = pairs(settings)
     _check_free(suite, given)
+    seeds = suite.seeds if seeds is None else seeds
     if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise ConfigError("seeds must be different whole numbers from 0", where="--seeds", got=list(seeds))
     jobs = []
     for seed in seeds:
         for variant in chosen:
+            if seed != seeds[0] and not variant.by_chance:
+                continue
             merged = {key: json.dumps(value, ensure_ascii=False) for key, value in variant.overrides.items()} | given
             overrides = tuple(f"{key}={value}" for key, value in merged.items())
             config = load_config(variant.recipe, model=variant.model, overrides=[*overrides, f"seed={seed}"])
@@ -139,6 +154,33 @@ def _chosen(suite: Suite, names: Sequence[str]) -> list[Variant]:
         raise ConfigError("there is no such variant in the suite", where="--variants", got=unknown, accepted=known)
     wanted = {slug(name) for name in names} or known.keys()
     return [variant for name, variant in known.items() if name in wanted]
+
+
+def _tuned(variants: list[Variant], recipes: Path | None) -> list[Variant]:
+    """The variants with their tuned recipes; those that are nothing without one only where there is one."""
+    found: dict[str, Path] = {}
+    if recipes is not None:
+        if not recipes.is_dir():
+            raise ConfigError("there is no such folder of recipes", where="--recipes", got=str(recipes))
+        models = {variant.model for variant in variants if variant.tuned}
+        for model in sorted(models):
+            places = (recipes / f"{model}.toml", recipes / model / f"{model}.toml")
+            found |= {model: place for place in places[::-1] if place.is_file()}
+        if not found:
+            wanted = "of a model of the suite" if models else "nothing: this suite has no variant that is tuned"
+            raise ConfigError("there is no recipe to take", where="--recipes", got=str(recipes), accepted=wanted)
+    kept = [variant for variant in variants if variant.tuned != "alone" or variant.model in found]
+    if not kept:
+        labels = [variant.label for variant in variants]
+        raise ConfigError("there is nothing to run without a tuned recipe", where="--recipes", got=labels)
+    return [_with_recipe(v, found[v.model]) if v.tuned and v.model in found else v for v in kept]
+
+
+def _with_recipe(variant: Variant, recipe: Path) -> Variant:
+    name = tomllib.loads(recipe_text(recipe)).get("model", {}).get("name", variant.model)
+    if name != variant.model:
+        raise ConfigError("the recipe is for another model", where=recipe, got=name, accepted=[variant.model])
+    return replace(variant, recipe=str(recipe))
 
 
 def pairs(settings: Iterable[str]) -> dict[str, str]:

@@ -62,9 +62,10 @@ def run_study(
     suite: str,
     out: str | Path,
     *,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] | None = None,
     settings: Iterable[str] = (),
     variants: Sequence[str] = (),
+    recipes: Path | None = None,
     show_progress: bool = True,
 ) -> Study:
     """Make every run of a suite that is not there yet, and write the table and the report.
@@ -81,8 +82,8 @@ def run_study(
     out:
         Folder of the study.
     seeds:
-        Each variant is run once with each.
-    settings, variants:
+        Each variant is run once with each; by default the suite's own.
+    settings, variants, recipes:
         See :func:`~recmind.studies.plan.plan`.
 
     Raises
@@ -93,9 +94,13 @@ def run_study(
         If ``out`` holds something else, or runs with other settings.
     """
     folder = Path(out)
-    jobs = plan(suite_named(suite), Path(dataset), folder, seeds=seeds, settings=settings, variants=variants)
+    chosen = suite_named(suite)
+    jobs = plan(
+        chosen, Path(dataset), folder, seeds=seeds, settings=settings, variants=variants, recipes=recipes
+    )
     data = _Data(Path(dataset))
     jobs, notes = _possible(jobs, Dataset.load(dataset))
+    notes += _about_tuning(jobs)
     mark = {"suite": suite, "dataset_hash": data.hash(Path(dataset))}
     with claimed(folder, _MARK, mark, "study") as lock:
         rows, failed = _make_all(jobs, suite, data, lock, show_progress)
@@ -109,12 +114,21 @@ def list_runs(
     suite: str,
     out: str | Path,
     *,
-    seeds: Sequence[int] = (0,),
+    seeds: Sequence[int] | None = None,
     settings: Iterable[str] = (),
     variants: Sequence[str] = (),
+    recipes: Path | None = None,
 ) -> list[tuple[str, str, str]]:
     """Variant with seed, state (``new``, ``unfinished``, ``finished``) and command of every run; nothing is made."""
-    jobs = plan(suite_named(suite), Path(dataset), Path(out), seeds=seeds, settings=settings, variants=variants)
+    jobs = plan(
+        suite_named(suite),
+        Path(dataset),
+        Path(out),
+        seeds=seeds,
+        settings=settings,
+        variants=variants,
+        recipes=recipes,
+    )
     jobs, _ = _possible(jobs, Dataset.load(dataset))
     data = _Data(Path(dataset))
     listed = []
@@ -124,6 +138,16 @@ def list_runs(
             state = "new"
         listed.append((_name(job), state, job.command()))
     return listed
+
+
+def _about_tuning(jobs: list[Job]) -> list[str]:
+    """Which variants have tuned settings, and which those of a recipe that suits all data alike."""
+    open_to_it = {job.variant.label: job.tuned for job in jobs if job.variant.tuned}
+    names = {state: [label for label, tuned in open_to_it.items() if tuned == state] for state in (True, False)}
+    notes = [f"Tuned on validation: {', '.join(names[True])}."] if names[True] else []
+    if names[False]:
+        notes.append(f"With the settings of their recipe, not tuned for this dataset: {', '.join(names[False])}.")
+    return notes
 
 
 def _make_all(

@@ -75,12 +75,13 @@ class TestMarkdown:
         assert "```\nrecmind train 'a & b' --out x\nrecmind train c\n```" in text
 
 
-class TestPage:
-    @pytest.fixture(scope="class")
-    def page(self) -> str:
-        pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-        return to_html("A & B", PARTS, lead="Is it `so`?")
+@pytest.fixture(scope="module")
+def page() -> str:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    return to_html("A & B", PARTS, lead="Is it `so`?")
 
+
+class TestPage:
     def test_is_well_formed_and_needs_nothing_from_elsewhere(self, page: str):
         found = Outline(page)
         assert all(reference.startswith("#") for reference in found.references)

@@ -18,6 +18,7 @@ from recmind.studies.report.gate import gate_section
 from recmind.studies.report.markdown import to_markdown
 from recmind.studies.report.newcomers import cold_section, few_section
 from recmind.studies.report.page import to_html
+from recmind.studies.report.sections import seeds_section, strata_section, sweeps_section
 from recmind.studies.report.tables import cost_table, main_table, scope, strata_table
 from recmind.studies.suites import Section, suite_named
 
@@ -29,6 +30,9 @@ SECTIONS: Final[dict[Section, Callable[[pl.DataFrame, Path], list[Part]]]] = {
     "gate": gate_section,
     "cold": cold_section,
     "few": few_section,
+    "strata": strata_section,
+    "seeds": seeds_section,
+    "sweeps": sweeps_section,
 }
 """What a suite may have beside the parts that all have: from its results and its folder, with figures in place."""
 

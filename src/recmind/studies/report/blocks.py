@@ -15,7 +15,7 @@ Mark = Literal["", "best", "second"]
 
 @dataclass(frozen=True)
 class Text:
-    """A paragraph; `` `code` `` and ``*emphasis*`` as in Markdown."""
+    """A paragraph; `` `code` `` and ``*emphasis*`` as in Markdown. With ``- `` in front, an entry of a list."""
 
     text: str
 

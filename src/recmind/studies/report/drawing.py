@@ -49,8 +49,14 @@ _STYLE: Final = {
 }
 
 
-def as_svg(figure: Figure) -> str:
-    """The figure as an SVG element, which takes its colour of ink from the page."""
+def as_svg(figure: Figure, own: str) -> str:
+    """The figure as an SVG element, which takes its colour of ink from the page.
+
+    Parameters
+    ----------
+    own:
+        Put before every id inside: several figures share a page, and their ids with it.
+    """
     with matplotlib.rc_context(_STYLE):
         sheet = figures.Figure(figsize=(4.8, _height(figure)), layout="constrained")
         figure.draw(axes := sheet.subplots())
@@ -60,8 +66,6 @@ def as_svg(figure: Figure) -> str:
         sheet.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     svg = written.getvalue()
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor").replace(_FAINT, "var(--faint)")
-    # Several SVG share the page, and their ids with it.
-    own = re.sub(r"\W+", "-", figure.title.lower())
     svg = re.sub(r'\bid="([^"]+)"', rf'id="{own}-\1"', svg)
     svg = re.sub(r"(url\(#|xlink:href=\"#)", rf"\g<1>{own}-", svg)
     svg = re.sub(r'<svg([^>]*?) height="[^"]*"', r"<svg\1", svg, count=1)

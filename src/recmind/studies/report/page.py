@@ -36,7 +36,7 @@ def to_html(title: str, parts: Sequence[Part], *, lead: str = "", figures: bool 
     environment.filters["inline"] = inline
     source = (resources.files("recmind") / "studies" / "report" / "page.html.j2").read_text(encoding="utf-8")
     shown = [
-        {"title": part.title, "anchor": f"part-{number}", "runs": _runs(part, figures)}
+        {"title": part.title, "anchor": f"part-{number}", "runs": _runs(part, figures, f"part-{number}")}
         for number, part in enumerate(parts)
     ]
     return environment.from_string(source).render(
@@ -44,11 +44,15 @@ def to_html(title: str, parts: Sequence[Part], *, lead: str = "", figures: bool 
     )
 
 
-def _runs(part: Part, figures: bool) -> list[dict[str, Any]]:
+def _runs(part: Part, figures: bool, anchor: str) -> list[dict[str, Any]]:
     """The blocks of a part as the template reads them; figures that follow each other share a grid."""
     found: list[dict[str, Any]] = []
-    for block in part.blocks:
-        if isinstance(block, Text):
+    for number, block in enumerate(part.blocks):
+        if isinstance(block, Text) and block.text.startswith("- "):
+            if not found or found[-1]["kind"] != "list":
+                found.append({"kind": "list", "entries": []})
+            found[-1]["entries"].append(block.text.removeprefix("- "))
+        elif isinstance(block, Text):
             found.append({"kind": "text", "text": block.text})
         elif isinstance(block, Table):
             found.append({"kind": "table", "head": block.head, "lines": [_cells(line) for line in block.lines]})
@@ -57,7 +61,7 @@ def _runs(part: Part, figures: bool) -> list[dict[str, Any]]:
         elif figures:
             if not found or found[-1]["kind"] != "figures":
                 found.append({"kind": "figures", "figures": []})
-            found[-1]["figures"].append({"title": block.title, "svg": _svg(block)})
+            found[-1]["figures"].append({"title": block.title, "svg": _svg(block, f"{anchor}-{number}")})
     return found
 
 
@@ -65,7 +69,7 @@ def _cells(line: Sequence[str | Cell]) -> list[Cell]:
     return [cell if isinstance(cell, Cell) else Cell(cell) for cell in line]
 
 
-def _svg(figure: Figure) -> str:
+def _svg(figure: Figure, own: str) -> str:
     from recmind.studies.report.drawing import as_svg
 
-    return as_svg(figure)
+    return as_svg(figure, own)

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from recmind.errors import ConfigError
+from recmind.studies.suites.ablation import ABLATION
 from recmind.studies.suites.adapters import ADAPTERS, RANK
 from recmind.studies.suites.base import ORIGINAL, Section, Suite, TextChange, Variant, slug
+from recmind.studies.suites.baselines import BASELINES, SEEDS, STRATA
 from recmind.studies.suites.drift import DRIFT
 from recmind.studies.suites.gate import GATE
 from recmind.studies.suites.newcomers import COLD, FEW
@@ -19,6 +21,10 @@ from recmind.studies.suites.warmup import WARMUP
 __all__ = ["ORIGINAL", "SUITES", "Section", "Suite", "TextChange", "Variant", "slug", "suite_named"]
 
 SUITES: Final[dict[str, Suite]] = {
+    "baselines": BASELINES,
+    "ablation": ABLATION,
+    "strata": STRATA,
+    "seeds": SEEDS,
     "warmup": WARMUP,
     "adapters": ADAPTERS,
     "rank": RANK,

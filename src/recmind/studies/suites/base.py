@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-Section = Literal["stability", "drift", "gate", "cold", "few"]
+Section = Literal["stability", "drift", "gate", "cold", "few", "strata", "seeds", "sweeps"]
 """What a report shows beside the table, the differences and the curves."""
 
 Measure = Literal["gate", "cold", "few"]
@@ -59,6 +59,11 @@ class Variant:
     """Measure test targets among the items that this changes apart from the others."""
     measure: Measure | None = None
     """What is measured of the run beside its metrics."""
+    by_chance: bool = True
+    """Whether a seed changes anything; without, it is run with the first seed alone."""
+    tuned: Literal["", "where there is one", "alone"] = ""
+    """Whether a tuned recipe for the model takes the place of this one's, see ``--recipes``; ``alone``: there is
+    nothing to run without one."""
     against: str = ""
     """Label of the variant that this one is compared with; without it the suite's first."""
 
@@ -81,8 +86,6 @@ class Suite:
     """Label of the variant that the report holds against all others, instead of each against its own reference."""
     seeds: tuple[int, ...] = (0,)
     """Seeds where none are asked for."""
-    tunable: bool = False
-    """Whether tuned recipes may take the place of the variants' own; see ``--recipes``."""
 
 
 def slug(label: str) -> str:

@@ -6,28 +6,25 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from recmind.studies.suites.base import Measure, Suite, Variant
+from recmind.studies.suites.baselines import NAMES, OURS, WITHOUT_CHANCE
 
-_OURS: Final = "RecMind default"
-_LABELS: Final = {
-    "text": "text-only",
-    "alpharec": "AlphaRec",
-    "dropoutnet": "DropoutNet",
-    "content-knn": "content kNN",
-    "item-knn-text": "item-kNN + text",
-    "ease": "EASE",
-    "lightgcn": "LightGCN",
-    "popularity": "popularity",
-}
 # cold_negatives: that nobody has bought them says nothing about items that were not there yet.
 _COLD: Final = {"split.kind": "cold-and-warm", "training.cold_negatives": False}
 _FEW: Final = {"split.kind": "short-histories"}
 
 
 def _variants(measure: Measure, overrides: Mapping[str, Any], models: tuple[str, ...]) -> Iterator[Variant]:
-    yield Variant(_OURS, overrides=overrides, measure=measure)
+    yield Variant(OURS, overrides=overrides, measure=measure)
     yield Variant("RecMind paper", recipe="paper", overrides=overrides, measure=measure)
     for model in models:
-        yield Variant(_LABELS[model], model=model, overrides=overrides, measure=measure)
+        yield Variant(
+            NAMES[model],
+            model=model,
+            overrides=overrides,
+            measure=measure,
+            by_chance=model not in WITHOUT_CHANCE,
+            tuned="where there is one",
+        )
 
 
 COLD: Final = Suite(
@@ -40,7 +37,7 @@ COLD: Final = Suite(
         )
     ),
     sections=("cold",),
-    ours=_OURS,
+    ours=OURS,
 )
 FEW: Final = Suite(
     "What does a model make of users with 1, 2, 3 or 5 interactions?",
@@ -52,5 +49,5 @@ FEW: Final = Suite(
         )
     ),
     sections=("few",),
-    ours=_OURS,
+    ours=OURS,
 )

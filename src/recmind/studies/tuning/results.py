@@ -135,7 +135,7 @@ def _importance(importances: Mapping[str, float]) -> list[Block]:
         axis.set(xlabel="share")
 
     text = Text(
-        "How much each setting decides whether a trial is among the best tenth (PED-ANOVA), as shares of all. With few "
+        "How much each setting decides whether a trial is among the best quarter (PED-ANOVA), as shares of all. With few "
         "trials these are rough."
     )
     lines = [[key, f"{value:.0%}"] for key, value in importances.items()]

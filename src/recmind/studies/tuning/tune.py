@@ -14,7 +14,6 @@ the split that training and evaluation get has an empty test part.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import time
@@ -26,7 +25,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from recmind.config import Config, load_config, recipe_text
+from recmind.config import Config, load_config
 from recmind.data.dataset import Dataset
 from recmind.errors import ConfigError, RecMindError, TrainingError
 from recmind.files import write_atomic
@@ -37,7 +36,7 @@ from recmind.studies.plan import pairs
 from recmind.studies.tuning.results import recipe_of, trials_table, write_results
 from recmind.studies.tuning.search import Search, Trialled, import_optuna
 from recmind.studies.tuning.space import PROTOCOL, Space, load_space, space_text
-from recmind.training.run_folder import RunFolder
+from recmind.training.run_folder import RunFolder, run_fingerprint
 
 DATABASE, TRIALS = "search.db", "trials.parquet"
 _MARK: Final = "tune.json"
@@ -268,7 +267,8 @@ def _mark(task: Task) -> dict[str, Any]:
         "model": task.model,
         "dataset_hash": Dataset.load(task.dataset).hash,
         "recipe": task.recipe,
-        "recipe_text": hashlib.sha256(recipe_text(task.recipe).encode()).hexdigest(),
+        # What the recipe says for this model, so that nobody changes it half-way.
+        "recipe_settings": run_fingerprint(task.config({}), ""),
         "seed": task.seed,
         "space": task.space.as_plain(),
         "settings": dict(task.fixed),

@@ -1,0 +1,106 @@
+"""The sections of the suites `strata`, `seeds` and `ablation`."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+from scipy import stats
+
+from recmind.studies.report.blocks import Figure, Part, Table, Text
+from recmind.studies.report.charts import strata_bars
+from recmind.studies.report.columns import groups, shown_metrics
+from recmind.studies.report.curves import legend, stability
+from recmind.studies.report.tables import strata_table
+from recmind.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def strata_section(results: pl.DataFrame, out: Path) -> list[Part]:
+    """By training degree of the user, beside that of the target, which every report has."""
+    present = [name for name in ("0", "1_3", "4_10", "11_50", "over_50") if f"strata.users_degree_{name}.n" in results]
+    note = Text("Each user's own metrics, averaged over the users of a stratum.")
+    return [
+        Part(
+            "Recall by the user's training degree",
+            [strata_table(results, "users", present), note, *strata_bars(results, "users")],
+        )
+    ]
+
+
+def seeds_section(results: pl.DataFrame, out: Path) -> list[Part]:
+    """How far runs that differ in nothing but the seed are apart."""
+    lines = []
+    for label, rows in groups(results).items():
+        for metric in shown_metrics(results):
+            values = [row[f"test.{metric}"] for row in rows]
+            if len(values) < 2:
+                continue
+            mean, apart = statistics.mean(values), statistics.stdev(values)
+            luck = float(stats.t.ppf(0.975, 2 * len(values) - 2)) * apart * (2 / len(values)) ** 0.5
+            cells = [f"{mean:.4f}", f"{apart:.5f}", f"{apart / mean:.1%}" if mean else "-"]
+            span = f"{min(values):.4f} to {max(values):.4f}"
+            lines.append([label, metric, str(len(values)), *cells, span, f"{luck:.4f}"])
+    if not lines:
+        return []
+    text = Text(
+        "Standard deviation over the seeds of the test metrics. Users are the same in all runs, so this is the luck of "
+        "initialisation, order and negatives alone. Two models that vary like this one and are equally good come out "
+        "further apart than the last column, each with as many seeds, in one comparison of twenty (t-test)."
+    )
+    head = ["variant", "metric", "seeds", "mean", "sd", "sd / mean", "range", "could be luck"]
+    return [Part("What a seed is worth", [text, Table(head, lines), stability(results, out)])]
+
+
+def sweeps_section(results: pl.DataFrame, out: Path) -> list[Part]:
+    """Metrics over the values of one setting, the others as in the recipe."""
+    if not (shown := shown_metrics(results)) or "swept" not in results.columns:
+        return []
+    swept = results.filter(pl.col("swept").is_not_null())
+    figures, lines = [], []
+    for key in swept["swept"].unique(maintain_order=True):
+        lines_of_key = {}
+        for recipe in swept.filter(swept=key)["recipe"].unique(maintain_order=True):
+            rows = swept.filter(swept=key, recipe=recipe).to_dicts() + _own(results, recipe, key, out)
+            points = _points(rows, shown[-2:])
+            lines_of_key[recipe] = points
+            for value, means in points.items():
+                lines.append([key, recipe, f"{value:g}", *(f"{mean:.4f}" for mean in means)])
+        figures.append(Figure(f"{key}: {shown[-1]}, test", _by_value(lines_of_key, key, shown[-1])))
+    table = Table(["setting", "recipe", "value", *shown[-2:]], lines)
+    return [Part("Sweeps", [*figures, table])]
+
+
+def _own(results: pl.DataFrame, recipe: str, key: str, out: Path) -> list[dict[str, Any]]:
+    """The rows of the recipe itself, with the value that it has."""
+    found = []
+    for row in results.filter(variant=recipe).iter_rows(named=True):
+        value: Any = RunFolder(out / row["run"]).config().model_dump(mode="json")
+        for part in key.split("."):
+            value = value[part]
+        found.append({**row, "at": float(value)})
+    return found
+
+
+def _points(rows: list[dict[str, Any]], metrics: list[str]) -> dict[float, list[float]]:
+    values = sorted({row["at"] for row in rows})
+    return {
+        value: [statistics.mean(row[f"test.{metric}"] for row in rows if row["at"] == value) for metric in metrics]
+        for value in values
+    }
+
+
+def _by_value(points: dict[str, dict[float, list[float]]], key: str, metric: str) -> Any:
+    def draw(axis: Axes) -> None:
+        for recipe, means in points.items():
+            axis.plot(list(means), [mean[-1] for mean in means.values()], marker="o", ms=4, label=recipe)
+        axis.set(xlabel=key, ylabel=metric)
+        if key != "model.alpha":
+            axis.set_xscale("log")
+        legend(axis)
+
+    return draw

@@ -1,0 +1,212 @@
+"""The suites that compare models, through the command: tuned recipes, several seeds, a kill, the page."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from recmind.studies.study import run_study
+
+SHOWN = ["RecMind default", "popularity", "EASE", "LightGCN"]
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+    command = [sys.executable, "-m", "recmind", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    out, err = process.communicate(timeout=280)
+    assert process.returncode == 0, err
+    assert "Traceback" not in err
+    return out
+
+
+def small(encoder: Path, epochs: int = 30) -> list[str]:
+    return [
+        "threads=1",
+        "model.dim=4",
+        "model.precision=float32",
+        f"language.encoder={encoder}",
+        "language.device=cpu",
+        "language.dtype=float32",
+        "training.batch_size=32",
+        f"training.max_epochs={epochs}",
+        "training.eval_every=2",
+        "training.patience=1000",
+        "training.checkpoint_seconds=0",
+        "evaluation.bootstrap=10",
+        "evaluation.cutoffs=[5, 10]",
+    ]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A shop, and a recipe for LightGCN as a tuning writes it."""
+    folder = tmp_path_factory.mktemp("baselines")
+    rng = np.random.default_rng(0)
+    rows = [
+        (f"u{user:02}", f"i{item:02}", position)
+        for user in range(30)
+        for position, item in enumerate(rng.permutation(20)[: rng.integers(4, 8)])
+    ]
+    (folder / "shop").mkdir()
+    pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row").write_parquet(
+        folder / "shop" / "interactions.parquet"
+    )
+    titles = [f"w{k} w{k + 20}" for k in range(20)]
+    pl.DataFrame({"item_id": [f"i{k:02}" for k in range(20)], "title": titles}).write_parquet(
+        folder / "shop" / "items.parquet"
+    )
+    (folder / "tuned" / "lightgcn").mkdir(parents=True)
+    (folder / "tuned" / "lightgcn" / "lightgcn.toml").write_text(
+        'recipe = "lightgcn-tuned"\n[model]\nname = "lightgcn"\nlayers = 1\n[training]\nlearning_rate = 0.01\n'
+    )
+    return folder
+
+
+def command(folder: Path, out: Path, encoder: Path, *variants: str) -> list[str | Path]:
+    flags = [word for text in small(encoder) for word in ("--set", text)]
+    chosen = ["--suite", "baselines", "--variants", *(variants or SHOWN), "--seeds", "0", "1"]
+    return ["study", folder / "shop", *chosen, "--recipes", folder / "tuned", "--out", out, "--quiet", *flags]
+
+
+@pytest.fixture(scope="module")
+def studied(folder: Path, tiny_encoder: Path) -> tuple[Path, str]:
+    out = folder / "study"
+    return out, finish(start(*command(folder, out, tiny_encoder)))
+
+
+@pytest.mark.slow
+class TestBaselines:
+    def test_a_row_per_run_and_the_tuned_recipe_where_there_is_one(self, studied: tuple[Path, str]):
+        table = pl.read_parquet(studied[0] / "results.parquet")
+        assert list(zip(table["variant"], table["seed"], strict=True)) == [
+            ("RecMind default", 0),
+            ("popularity", 0),
+            ("EASE", 0),
+            ("LightGCN", 0),
+            ("RecMind default", 1),
+            ("LightGCN", 1),
+        ]
+        recipes = dict(zip(table["variant"], table["recipe"], strict=True))
+        assert recipes["LightGCN"].endswith("tuned/lightgcn/lightgcn.toml")
+        assert recipes["EASE"] == recipes["RecMind default"] == "default"
+        epochs = {row["variant"]: row["epochs"] for row in table.iter_rows(named=True)}
+        assert epochs == {"RecMind default": 30, "LightGCN": 30, "popularity": None, "EASE": None}
+
+    def test_the_report_holds_ours_against_each(self, studied: tuple[Path, str]):
+        out, printed = studied
+        report = (out / "report.md").read_text()
+        assert "Tuned on validation: LightGCN." in report
+        assert "not tuned for this dataset: popularity, EASE." in report
+        lines = report.partition("## RecMind default against each")[2].splitlines()
+        compared = [line.split(" | ")[1] for line in lines if line.startswith("| RecMind default |")]
+        assert compared == ["popularity", "popularity", "EASE", "EASE", "LightGCN", "LightGCN"]
+        results = pl.read_parquet(out / "results.parquet")
+        means = results.group_by("variant").agg(pl.mean("test.ndcg@10"))
+        by_name = dict(means.iter_rows())
+        best = max((name for name in by_name if name != "RecMind default"), key=lambda name: by_name[name])
+        gain = by_name["RecMind default"] / by_name[best] - 1
+        expected = f"the strongest rival is *{best}* ({by_name[best]:.4f}); RecMind default has"
+        assert f"By ndcg@10 on the test part {expected} {by_name['RecMind default']:.4f}, {gain:+.1%}." in report
+        assert f"The report is {out / 'report.html'}" in printed
+
+    def test_the_page_stands_alone(self, studied: tuple[Path, str]):
+        pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+        page = (studied[0] / "report.html").read_text()
+        assert page.count("<svg") >= 6
+        assert not re.search(r'(src|href)="(?!#)', page)
+        for part in ("Results", "RecMind default against each", "Learning curves", "Time and memory", "Commands"):
+            assert f"<h2>{part}</h2>" in page
+        for row in pl.read_parquet(studied[0] / "results.parquet").iter_rows(named=True):
+            assert row["command"].split(" --set ")[0] in page
+
+    def test_killed_and_repeated_it_gives_the_same_table(
+        self, studied: tuple[Path, str], folder: Path, tiny_encoder: Path, tmp_path: Path
+    ):
+        out = tmp_path / "study"
+        process = start(*command(folder, out, tiny_encoder))
+        deadline = time.monotonic() + 200
+        while not (out / "runs" / "lightgcn-s0" / "checkpoint.safetensors").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        first = (out / "runs" / "ease-s0" / "metrics.json").stat().st_mtime_ns
+        finish(start(*command(folder, out, tiny_encoder)))
+        assert (out / "runs" / "ease-s0" / "metrics.json").stat().st_mtime_ns == first
+        tables = [pl.read_parquet(place / "results.parquet") for place in (out, studied[0])]
+        kept = [name for name in tables[0].columns if not name.startswith(("seconds.", "peak", "command"))]
+        assert tables[0].select(kept).equals(tables[1].select(kept))
+
+
+@pytest.mark.slow
+def test_an_ablation_shows_its_sweeps(folder: Path, tiny_encoder: Path):
+    found = run_study(
+        folder / "shop",
+        "ablation",
+        folder / "ablation",
+        settings=small(tiny_encoder, epochs=4),
+        variants=["default", "default, late fusion in place of the gate", "default, alpha 0.1", "default, tau 1"],
+        show_progress=False,
+    )
+    assert not found.failed
+    assert found.results["swept"].to_list() == [None, None, "model.alpha", "alignment.temperature"]
+    sweeps = found.report.partition("## Sweeps")[2]
+    values = {
+        variant: json.loads((folder / "ablation" / run / "metrics.json").read_text())["test"]["ndcg@10"]
+        for variant, run in zip(found.results["variant"], found.results["run"], strict=True)
+    }
+    own = values["default"]
+    assert re.search(rf"\| model.alpha \| default \| 0.1 \| [\d.]+ \| {values['default, alpha 0.1']:.4f} \|", sweeps)
+    assert re.search(rf"\| model.alpha \| default \| 0.5 \| [\d.]+ \| {own:.4f} \|", sweeps)
+    assert re.search(rf"\| alignment.temperature \| default \| 0.2 \| [\d.]+ \| {own:.4f} \|", sweeps)
+
+
+@pytest.mark.slow
+def test_seeds_say_what_could_be_luck(folder: Path, tiny_encoder: Path):
+    found = run_study(
+        folder / "shop",
+        "seeds",
+        folder / "seeds",
+        settings=small(tiny_encoder, epochs=2),
+        variants=["LightGCN"],
+        seeds=[0, 1, 2],
+        show_progress=False,
+    )
+    values = found.results["test.ndcg@10"].to_numpy()
+    apart = values.std(ddof=1)
+    line = next(line for line in found.report.splitlines() if line.startswith("| LightGCN | ndcg@10 |"))
+    assert f"| 3 | {values.mean():.4f} | {apart:.5f} |" in line
+    # t of 4 degrees of freedom is 2.776.
+    assert line.endswith(f"| {2.776445 * apart * (2 / 3) ** 0.5:.4f} |")
+
+
+@pytest.mark.slow
+def test_strata_are_shown_of_targets_and_of_users(folder: Path, tiny_encoder: Path):
+    found = run_study(
+        folder / "shop",
+        "strata",
+        folder / "strata",
+        settings=small(tiny_encoder, epochs=2),
+        variants=["popularity", "EASE"],
+        show_progress=False,
+    )
+    assert "## Recall by the user's training degree" in found.report
+    row = found.results.row(1, named=True)
+    section = found.report.partition("## Recall by the user's training degree")[2]
+    line = next(line for line in section.splitlines() if line.startswith("| EASE |"))
+    assert f"{row['strata.users_degree_1_3.recall@10']:.4f}" in line
