@@ -38,6 +38,15 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "bpr-mf": ("bpr-mf", "default", {}),
     "popularity": ("popularity", "default", {}),
     "ease": ("ease", "default", {}),
+    "lightgcl": ("lightgcl", "default", {}),
+    "ngcf": ("ngcf", "default", {}),
+    "sgl": ("sgl", "default", {}),
+    "simgcl": ("simgcl", "default", {}),
+    "alpharec": ("alpharec", "default", {}),
+    "dropoutnet": ("dropoutnet", "default", {}),
+    "kar": ("kar", "default", {}),
+    "llm-init": ("llm-init", "default", {}),
+    "rlmrec-con": ("rlmrec-con", "default", {}),
 }
 """Runs by name: model, recipe, settings."""
 

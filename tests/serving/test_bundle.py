@@ -136,10 +136,16 @@ def test_the_same_run_twice_gives_the_same_tables(trained: Callable[[str], Path]
         assert (tmp_path / "again" / name).read_bytes() == (bundled("recmind") / name).read_bytes()
 
 
-@pytest.mark.parametrize("kind", ["recmind", "titles", "no-gate", "text", "lightgcn", "bpr-mf", "popularity"])
+OURS = ["recmind", "titles", "no-gate", "text"]
+GRAPHS = ["lightgcn", "bpr-mf", "lightgcl", "ngcf", "sgl", "simgcl", "xsimgcl"]
+READERS = ["alpharec", "dropoutnet", "kar", "llm-init", "rlmrec-con"]
+
+
+@pytest.mark.parametrize("kind", [*OURS, *GRAPHS, *READERS, "popularity"])
 def test_a_bundle_recommends_what_its_run_recommends(
     kind: str, trained: Callable[[str], Path], bundled: Callable[[str], Path]
 ):
+    """Whatever the model: what it can do beyond that is said by ``status.can``."""
     run = Recommender.load(trained(kind))
     with LiveRecommender.open(bundled(kind)) as live:
         for user in run.users["user_id"].to_list()[::5]:

@@ -309,7 +309,7 @@ def test_models_that_cannot_say_so(bundled: Callable[[str], Path]):
             lambda: live.recommend_for_text("x"),
             lambda: live.place({"title": "x"}),
         ):
-            with pytest.raises(ConfigError, match="reads no texts"):
+            with pytest.raises(ConfigError, match="makes no vectors of texts"):
                 call()
     for kind in ("bpr-mf", "popularity"):
         with LiveRecommender.open(bundled(kind)) as live:

@@ -80,7 +80,9 @@ def limits(config: Config, leaves: Leaves, metrics: Mapping[str, Any]) -> list[s
     if not leaves.equations.folds:
         found.append("It makes no vector of a history: users who were not there in training cannot be served.")
     if not leaves.equations.reads:
-        found.append("It reads no texts: items that come after training cannot enter, and wishes in words are refused.")
+        found.append(
+            "It makes no vectors of texts: items that come after training cannot enter, wishes in words are refused."
+        )
     elif config.language.encoder == "builtin":
         found.append(
             "Texts are read by a small encoder (all-MiniLM-L6-v2), mostly trained on English; it is no large model."

@@ -71,18 +71,20 @@ def leaves_of(model: GraphModel, own_text: bool, cosine: bool) -> Leaves:
     """
     views = model()
     h = model.final(views)
-    for leaves in _readings(model, views, own_text, cosine):
+    # A popularity term is a column of its own in h; only RecMind has one.
+    dim = views.graph.shape[1] if isinstance(model, RecMind) else h.shape[1]
+    for leaves in _readings(model, views, dim, own_text, cosine):
         deviation = _deviation(leaves, model, h)
         if deviation <= _AGREES:
             return replace(leaves, deviation=deviation)
     # Vectors are there all the same: users who were trained on can be served.
-    unfolded = _readings(model, views, own_text, cosine)[0]
+    unfolded = _readings(model, views, dim, own_text, cosine)[0]
     return replace(unfolded, equations=replace(unfolded.equations, folds=False), messages=None)
 
 
-def _readings(model: GraphModel, views: Views, own_text: bool, cosine: bool) -> list[Leaves]:
+def _readings(model: GraphModel, views: Views, dim: int, own_text: bool, cosine: bool) -> list[Leaves]:
     """How the model's h may be made of layers; the check against h tells which of them is so."""
-    dim, layers = views.graph.shape[1], int(getattr(model.config, "layers", 0))  # type: ignore[union-attr]
+    layers = int(getattr(getattr(model, "config", None), "layers", 0))
     base = Equations(dim, cosine, layers=layers, folds=True)
     share = 1 / (layers + 1)
     if isinstance(model, RecMind):
@@ -94,12 +96,10 @@ def _readings(model: GraphModel, views: Views, own_text: bool, cosine: bool) -> 
         messages = _messages(model, language, language, None, layers)
         return [_with_texts(model, equations, language, messages, views.graph)]
     free = getattr(model, "free", None)
-    depth = layers if isinstance(free, Tensor) else 0
-    if not depth:
+    if not layers or not isinstance(free, Tensor) or free.shape != (model.graph.n_nodes, dim):
         return [Leaves(replace(base, folds=False))]
-    assert isinstance(free, Tensor)
-    messages = _messages(model, free, None, None, depth)
-    means = ((share, share), (0.0, 1 / depth))  # with and without E^(0)
+    messages = _messages(model, free, None, None, layers)
+    means = ((share, share), (0.0, 1 / layers))  # with and without E^(0)
     return [
         Leaves(
             replace(base, first=c0, others=c1),
@@ -121,7 +121,7 @@ def _of_recmind(model: RecMind, views: Views, equations: Equations) -> Leaves:
         popularity=0.0 if model.popularity is None else float(model.popularity),
         reads=True,
     )
-    initial = model.free + views.language if equations.starts_with_text else model.free
+    initial = model.start(views.language)
     messages = _messages(model, initial, views.language, views.gates, equations.layers)
     read = model.language.read
     alpha = config.alpha if read is None or not config.alpha_by_text else 1 - (1 - config.alpha) * read

@@ -22,8 +22,9 @@ from recmind.kernels import scan
 Array = np.ndarray
 Kind = Literal["auto", "exact", "ivf", "hnsw"]
 
-EXACT_BELOW = 100_000
-"""Items up to which exact search is used (benchmarks/serving_index.py)."""
+EXACT_BELOW = 50_000
+"""Items up to which exact search is used: there it takes less than a millisecond of one core; at 100,000 items two to
+three, and an index a quarter of that (benchmarks/serving_index.py)."""
 TARGET_RECALL = 0.985
 """Recall@20 that an index is tuned for, a little above the .98 that is promised."""
 GATHERED = 20_000
@@ -36,7 +37,10 @@ _MEASURED_AT = 20
 _FURTHEST = 8
 """How many times further an index looks at most where filters and seen items hide what stands first."""
 _LINKS, _BUILD_WIDTH = 32, 200
-_WIDTHS = {"hnsw": (64, 96, 128, 192, 256, 384, 512), "ivf": (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)}
+_WIDTHS = {
+    "hnsw": (64, 96, 128, 192, 256, 384, 512),
+    "ivf": (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512),
+}
 
 
 class Search(Protocol):
@@ -114,7 +118,8 @@ class ExactSearch:
             self._multiplied(users[first : first + size], left_out[first : first + size], gone, wanted)
             for first in range(0, len(users), size)
         ]
-        return _padded(*(np.concatenate(tables) for tables in zip(*parts, strict=True)), k)
+        values, columns = (np.concatenate(tables) for tables in zip(*parts, strict=True))
+        return _padded(values, columns, k)
 
     def _multiplied(
         self, users: torch.Tensor, left_out: Sequence[Array], gone: torch.Tensor | None, k: int
@@ -165,7 +170,9 @@ class FaissSearch:
             bits, share = np.packbits(admitted, bitorder="little"), len(few) / len(admitted)
         more = max((len(codes) for codes in left_out), default=0)
         wanted = min(k + more, len(self.vectors))
-        scores, codes = self._index.search(np.ascontiguousarray(queries), wanted, params=self._settings(bits, wanted / share))
+        scores, codes = self._index.search(
+            np.ascontiguousarray(queries), wanted, params=self._settings(bits, wanted / share)
+        )
         for row, gone in enumerate(left_out):
             if len(gone):
                 scores[row, np.isin(codes[row], gone)] = -np.inf

@@ -43,7 +43,8 @@ class LiveRecommender(Reader):
         store:
             SQLite file of what changes; made if missing. ``None`` keeps changes in memory.
         threads:
-            Threads of one search.
+            Threads of one search for several users; for a single one torch's own number counts, which a server that
+            answers several requests at once sets to 1 (:func:`torch.set_num_threads`).
 
         Raises
         ------
@@ -95,12 +96,16 @@ class LiveRecommender(Reader):
         DataError
             If an id is missing or occurs twice, or a field is wrong; then none enters.
         ConfigError
-            If the model reads no texts.
+            If the bundle's model makes no vectors of texts.
         """
         state = self._state
         if not state.base.equations.reads:
             name = state.base.bundle.config.model.name
-            raise ConfigError(f"the model {name!r} reads no texts and cannot place new items", where="items")
+            raise ConfigError(
+                f"a bundle of the model {name!r} makes no vectors of texts and cannot take new items",
+                where="items",
+                hint="serve a run of recmind or text",
+            )
         fields = new_items(state, items)
         if not fields:
             return []

@@ -45,7 +45,7 @@ class Speech:
         Raises
         ------
         ConfigError
-            If the bundle's model reads no texts.
+            If the bundle's model makes no vectors of texts.
         EncoderError
             If the language model cannot be found, verified or loaded.
         BundleError
@@ -129,7 +129,11 @@ class Speech:
         bundle, recorded = self._bundle, self._bundle.encoder
         if recorded is None or not bundle.equations.reads:
             name = bundle.config.model.name
-            raise ConfigError(f"the model {name!r} reads no texts", where="text", hint="serve a run of recmind or text")
+            raise ConfigError(
+                f"a bundle of the model {name!r} makes no vectors of texts",
+                where="text",
+                hint="serve a run of recmind or text",
+            )
         adapters = bundle.path / BundleFiles.ADAPTERS
         encoder, text = load_encoder(
             bundle.config.text, bundle.config.language, adapters if adapters.is_dir() else None
