@@ -19,8 +19,16 @@ from recmind.serving.http.server import make_server
 from recmind.serving.http.settings import ServeSettings
 from recmind.serving.live import LiveRecommender
 
-CALM: dict[str, Any] = {"port": 0, "rate": 0.0, "warm": False, "stop_seconds": 5.0}
-"""What most tests want: any port, no limit, no language model before it is needed."""
+CALM: dict[str, Any] = {
+    "port": 0,
+    "rate": 0.0,
+    "warm": False,
+    "stop_seconds": 5.0,
+    "header_seconds": 120.0,
+    "body_seconds": 120.0,
+    "answer_seconds": 300.0,
+}
+"""What most tests want: any port, no limit, patience on a busy machine, no language model before it is needed."""
 
 
 class Running:
@@ -44,9 +52,9 @@ class Running:
         assert not self.thread.is_alive()
 
     def client(self, **options: Any) -> httpx2.Client:
-        return httpx2.Client(base_url=self.url, timeout=60, **options)
+        return httpx2.Client(base_url=self.url, timeout=300, **options)
 
-    def raw(self, sent: bytes, *, timeout: float = 30) -> bytes:
+    def raw(self, sent: bytes, *, timeout: float = 120) -> bytes:
         """Everything that comes back over a connection until the server closes it."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=timeout) as connection:
             connection.sendall(sent)

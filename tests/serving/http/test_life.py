@@ -28,7 +28,7 @@ class Callers:
 
     def _run(self, url: str, ask: Callable[[httpx2.Client, int], Any]) -> None:
         number = 0
-        with httpx2.Client(base_url=url, timeout=60) as client:
+        with httpx2.Client(base_url=url, timeout=300) as client:
             while not self._end.is_set():
                 try:
                     self.found.append(ask(client, number))

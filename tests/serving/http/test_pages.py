@@ -169,7 +169,10 @@ def test_static_files_are_files(api: httpx2.Client):
 
 def test_nothing_about_a_person_is_logged(serving: Any, bundle: Any, in_process: Any, tmp_path: Any):
     log = tmp_path / "log"
-    with in_process(bundle, "--forget-changes", log=log) as (_, url), httpx2.Client(base_url=url, timeout=60) as client:
+    with (
+        in_process(bundle, "--forget-changes", log=log) as (_, url),
+        httpx2.Client(base_url=url, timeout=300) as client,
+    ):
         client.get("/v1/recommend", params={"user": "u03", "text": "w7 w8"})
         client.get("/", params={"who": "user", "user": "u03"}, headers=HTML)
         client.post("/v1/recommend", json={"user": "secretive", "k": 0}, headers={"authorization": "Bearer secretive"})

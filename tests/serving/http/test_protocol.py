@@ -29,7 +29,7 @@ def test_headers_that_do_not_end_are_not_waited_for(serving: Any):
 
 def test_headers_drop_by_drop(serving: Any):
     running = serving(header_seconds=0.5)
-    with socket.create_connection(("127.0.0.1", running.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=120) as connection:
         ended = False
         for byte in START * 3:
             try:
@@ -43,7 +43,7 @@ def test_headers_drop_by_drop(serving: Any):
 
 def test_a_second_request_is_waited_for_no_longer_than_the_first(serving: Any):
     running = serving(header_seconds=0.3)
-    with socket.create_connection(("127.0.0.1", running.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", running.port), timeout=120) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert b" 200 " in connection.recv(65536)
         connection.sendall(b"GET /hea")
@@ -93,7 +93,7 @@ def test_what_is_not_http(serving: Any, sent: bytes):
 
 def test_one_connection_too_many(serving: Any):
     running = serving(connections=3)
-    open_ones = [socket.create_connection(("127.0.0.1", running.port), timeout=30) for _ in range(3)]
+    open_ones = [socket.create_connection(("127.0.0.1", running.port), timeout=120) for _ in range(3)]
     try:
         for one in open_ones:  # all of them are known to the server once it has answered each
             one.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -148,7 +148,7 @@ def test_noise_never_hangs_or_breaks_it(serving: Any):
                     del sent[place]
                 case _:
                     sent.insert(place, rng.randrange(256))
-        with socket.create_connection(("127.0.0.1", running.port), timeout=30) as connection:
+        with socket.create_connection(("127.0.0.1", running.port), timeout=120) as connection:
             connection.sendall(bytes(sent))
             connection.shutdown(socket.SHUT_WR)
             while part := connection.recv(65536):
