@@ -165,7 +165,8 @@ def _tuned(variants: list[Variant], recipes: Path | None) -> list[Variant]:
         models = {variant.model for variant in variants if variant.tuned}
         for model in sorted(models):
             places = (recipes / f"{model}.toml", recipes / model / f"{model}.toml")
-            found |= {model: place for place in places[::-1] if place.is_file()}
+            if there := [place for place in places if place.is_file()]:
+                found[model] = there[0]
         if not found:
             wanted = "of a model of the suite" if models else "nothing: this suite has no variant that is tuned"
             raise ConfigError("there is no recipe to take", where="--recipes", got=str(recipes), accepted=wanted)

@@ -95,9 +95,7 @@ def run_study(
     """
     folder = Path(out)
     chosen = suite_named(suite)
-    jobs = plan(
-        chosen, Path(dataset), folder, seeds=seeds, settings=settings, variants=variants, recipes=recipes
-    )
+    jobs = plan(chosen, Path(dataset), folder, seeds=seeds, settings=settings, variants=variants, recipes=recipes)
     data = _Data(Path(dataset))
     jobs, notes = _possible(jobs, Dataset.load(dataset))
     notes += _about_tuning(jobs)

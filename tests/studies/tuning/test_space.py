@@ -49,7 +49,9 @@ class TestShipped:
         own = space.settings(lambda key, one: at(config, key))
         outside = {key: value for key, value in own.items() if value != at(config, key)}
         outside |= {
-            key: value for key, value in own.items() if space.ranges[key].searched and not space.ranges[key].holds(value)
+            key: value
+            for key, value in own.items()
+            if space.ranges[key].searched and not space.ranges[key].holds(value)
         }
         # What stands there otherwise is no value of the range.
         conditional = {key for key, one in space.ranges.items() if one.when and own.get(key) == one.otherwise}

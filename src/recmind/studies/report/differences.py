@@ -64,7 +64,9 @@ def _involved(pairs: Sequence[Pair]) -> list[str]:
 
 def _table(pairs: Sequence[Pair], found: Sequence[Sequence[Comparison]]) -> Table:
     flat = [(pair, result) for pair, results in zip(pairs, found, strict=True) for result in results]
-    bootstrap, wilcoxon = (holm([getattr(result, name) for _, result in flat]) for name in ("p_bootstrap", "p_wilcoxon"))
+    bootstrap, wilcoxon = (
+        holm([getattr(result, name) for _, result in flat]) for name in ("p_bootstrap", "p_wilcoxon")
+    )
     lines = []
     for ((label, reference), result), p_bootstrap, p_wilcoxon in zip(flat, bootstrap, wilcoxon, strict=True):
         low, high = result.interval

@@ -6,9 +6,10 @@ import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import matplotlib
+from cycler import cycler
 from matplotlib import figure as figures
 
 from recmind.files import write_atomic
@@ -21,7 +22,7 @@ _FAINT: Final = "#040506"
 _COLOURS: Final = ["#3b7dd8", "#d9772b", "#3a9d5d", "#c94f4f", "#8a63c9", "#8c6d4f", "#d05fa6", "#7d8590", "#a8a02e"]
 """Of the lines; each can be told from light and from dark paper."""
 
-_STYLE: Final = {
+_STYLE: Final[dict[Any, Any]] = {
     "text.color": _INK,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _FAINT,
@@ -45,7 +46,7 @@ _STYLE: Final = {
     "svg.fonttype": "none",
     # The ids inside an SVG are drawn from this: the same results make the same page.
     "svg.hashsalt": "recmind",
-    "axes.prop_cycle": matplotlib.cycler(color=_COLOURS),
+    "axes.prop_cycle": cycler(color=_COLOURS),
 }
 
 

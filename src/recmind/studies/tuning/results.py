@@ -135,8 +135,8 @@ def _importance(importances: Mapping[str, float]) -> list[Block]:
         axis.set(xlabel="share")
 
     text = Text(
-        "How much each setting decides whether a trial is among the best quarter (PED-ANOVA), as shares of all. With few "
-        "trials these are rough."
+        "How much each setting decides whether a trial is among the best quarter (PED-ANOVA), as shares of all. With "
+        "few trials these are rough."
     )
     lines = [[key, f"{value:.0%}"] for key, value in importances.items()]
     return [text, Table(["setting", "importance"], lines), Figure("Importance", draw, rows=len(importances))]
@@ -165,7 +165,7 @@ def _scatter(here: Sequence[Trialled], key: str, metric: str, *, log: bool) -> A
         values = [one.settings[key] for one in here]
         numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
         shown = values if numbers else [str(value) for value in values]
-        axis.plot(shown, [one.value for one in here], "o", ms=4, alpha=0.7)
+        axis.plot(shown, [one.value or 0.0 for one in here], "o", ms=4, alpha=0.7)
         axis.set(xlabel=key, ylabel=metric)
         if log:
             axis.set_xscale("log")

@@ -60,7 +60,9 @@ class Search:
                 storage=f"sqlite:///{file.resolve()}", study_name="tune", direction="maximize", load_if_exists=True
             )
         except Exception as error:  # optuna and SQLAlchemy have no common base class for damaged databases
-            raise RunError(f"the search's database cannot be read: {error}", where=file, hint="another --out") from error
+            raise RunError(
+                f"the search's database cannot be read: {error}", where=file, hint="another --out"
+            ) from error
         self._give_up_interrupted()
 
     def ended(self) -> list[Trialled]:

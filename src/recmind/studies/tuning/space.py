@@ -5,7 +5,7 @@ Each entry of the file is a setting by its dotted key and what it may be::
     "training.learning_rate" = { low = 5e-4, high = 2e-2, log = true }
     "model.layers" = { low = 1, high = 4 }
     "training.loss" = { choices = ["bpr", "softmax"] }
-    "training.temperature" = { low = 0.05, high = 0.5, log = true, when = { "training.loss" = "softmax" }, otherwise = 1.0 }
+    "training.temperature" = { low = 0.05, high = 0.5, when = { "training.loss" = "softmax" }, otherwise = 1.0 }
     "training.weight_decay" = { value = 0.0 }
 
 Two whole numbers as bounds give whole numbers. ``when`` names settings further
@@ -24,7 +24,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from recmind.config import Settings, load_config, setting_names
 from recmind.errors import ConfigError
@@ -53,7 +53,7 @@ class Range(Settings):
     log: bool = False
     choices: list[Any] | None = None
     value: Any = None
-    when: dict[str, Any] = {}
+    when: dict[str, Any] = Field(default_factory=dict)
     otherwise: Any = None
 
     @model_validator(mode="after")
