@@ -117,6 +117,8 @@ def train_run(
             seconds=clock.seconds,
             peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         )
+        if fitted is not None and fitted.calibrated:
+            metrics["calibrated"] = {key: round(value, 6) for key, value in fitted.calibrated.items()}
         run.write_json(Files.METRICS, metrics)
         (run / Files.CHECKPOINT).unlink(missing_ok=True)
         shutil.rmtree(run / Files.TABLES, ignore_errors=True)

@@ -31,6 +31,9 @@ class BipartiteGraph:
         Training interactions per node, float32 ``(n_nodes,)``.
     n_users, n_items:
         Sizes.
+    in_time:
+        Items of the users as they came, user by user, int32 ``(n_interactions,)``; a user's stretch is that of the
+        offsets. Shared with the split that the graph was built from.
     """
 
     offsets: Tensor
@@ -38,6 +41,7 @@ class BipartiteGraph:
     degrees: Tensor
     n_users: int
     n_items: int
+    in_time: Tensor
 
     @property
     def n_nodes(self) -> int:
@@ -52,7 +56,7 @@ class BipartiteGraph:
     def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> BipartiteGraph:
         """The same graph on another device or with degrees in another precision."""
         moved = self.offsets.to(device), self.neighbours.to(device), self.degrees.to(device, dtype)
-        return BipartiteGraph(*moved, self.n_users, self.n_items)
+        return BipartiteGraph(*moved, self.n_users, self.n_items, self.in_time.to(device))
 
     @cached_property
     def inverse_roots(self) -> Tensor:
@@ -107,7 +111,7 @@ def build_graph(users: np.ndarray, items: np.ndarray, n_users: int, n_items: int
     Parameters
     ----------
     users, items:
-        Parallel int32 codes ``(n,)`` without repeated pairs.
+        Parallel int32 codes ``(n,)`` without repeated pairs, each user's in the order of time.
     n_users, n_items:
         Sizes; nodes without an interaction are allowed.
     """
@@ -119,8 +123,10 @@ def build_graph(users: np.ndarray, items: np.ndarray, n_users: int, n_items: int
     pairs.has_canonical_format = True  # nothing to sum, so nothing to sort
     by_item = pairs.tocsc()
     by_user = by_item.tocsr()
+    in_time = items
     if (users[1:] < users[:-1]).any():
         by_item = by_user.tocsc()
+        in_time = items[np.argsort(users, kind="stable")]
     offsets = np.empty(n_users + n_items + 1, dtype=np.int64)
     offsets[: n_users + 1] = by_user.indptr
     offsets[n_users + 1 :] = by_item.indptr[1:]
@@ -129,9 +135,8 @@ def build_graph(users: np.ndarray, items: np.ndarray, n_users: int, n_items: int
     np.add(by_user.indices, n_users, out=neighbours[:n], casting="same_kind")
     neighbours[n:] = by_item.indices
     degrees = np.diff(offsets).astype(np.float32)
-    return BipartiteGraph(
-        torch.from_numpy(offsets), torch.from_numpy(neighbours), torch.from_numpy(degrees), n_users, n_items
-    )
+    tables = (torch.from_numpy(table) for table in (offsets, neighbours, degrees))
+    return BipartiteGraph(*tables, n_users, n_items, torch.from_numpy(in_time))
 
 
 @dataclass(frozen=True)

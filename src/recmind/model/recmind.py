@@ -12,6 +12,7 @@ from recmind.model.gating import Gate, late_gate, propagate_gated
 from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.language_view import LanguageView, TextInputs
 from recmind.model.propagation import gather_rows, propagate
+from recmind.model.text_links import TextLinks, text_links
 from recmind.model.views import GraphModel, Views, score_space, storage_of
 
 
@@ -22,16 +23,19 @@ class RecMind(GraphModel):
     graph view            z^G = mean over l of E^(l), E^(l+1) = Â Ê^(l)
     gate                  Ê^(l) = γ^(l) E^(l) + (1-γ^(l)) z^L
     language view         z^L = W_proj z̃^L; without text a trained guess or the free vector
+    start                 E^(0) free; + z^L and + S E_free of items alike by text, if so set
     final                 h = α z^G + (1-α) z^L, α by how much of z^L is text if so set
     late fusion           γ of the two views in place of the gates and of α, if so set
     score                 ⟨h_u, h_i⟩, or their cosine; + w d̃_i if so set
     ====================  =====================================================
 
     Switches of the configuration turn each part back to the paper or off:
-    ``model.initial`` (E^(0) free, or free plus z^L), ``model.missing_text``,
+    ``model.initial`` (E^(0) free, or free plus z^L), ``model.text_links`` (S), ``model.missing_text``,
     ``model.gate.kind``, ``model.score``, ``model.popularity``,
     ``model.projection``, ``model.alpha``, ``model.alpha_by_text``.
     """
+
+    rho: Tensor
 
     def __init__(self, graph: BipartiteGraph, texts: TextInputs, config: ModelConfig) -> None:
         super().__init__()
@@ -49,14 +53,27 @@ class RecMind(GraphModel):
         gated = config.gate.kind == "node-layer" and config.layers > 0
         self.gate = Gate(config.layers, config.dim, config.gate.init_bias) if gated else None
         self.fusion = Gate(1, config.dim, config.gate.init_bias) if config.gate.kind == "late" else None
+        self.links = self._links(texts)
+        # Not learnt by gradients, and not a constant: the trainer may choose it on the validation part.
+        self.register_buffer("rho", torch.tensor(config.recent.weight))
         self.log_degree = graph.normalised_log_degree()
         self.popularity = nn.Parameter(torch.zeros(())) if config.popularity else None
         self.ones = torch.ones(self.n_users, device=self.log_degree.device, dtype=self.log_degree.dtype)
 
+    @property
+    def recent_weight(self) -> Tensor:
+        """ρ, what the latest items of a user count, a scalar."""
+        return self.rho
+
+    @property
+    def bias_columns(self) -> int:
+        """1 with a popularity term."""
+        return int(self.popularity is not None)
+
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
         """Views of the wanted nodes, or of all."""
         projected = self.language(generator)
-        initial = self.free + projected if self.config.initial == "free+text" else self.free
+        initial = self.start(projected)
         free = self.free if wanted is None else gather_rows(self.free, wanted.nodes)
         storage = storage_of(self.config)
         if self.gate is None:
@@ -67,6 +84,23 @@ class RecMind(GraphModel):
             initial, projected, self.log_degree, self.graph, self.gate, wanted, storage
         )
         return Views(graph, language, free, gates, wanted)
+
+    def start(self, language: Tensor) -> Tensor:
+        """E^(0) from z^L ``(n_nodes, d)``: free vectors, those of items with S of them, and z^L, as set."""
+        free = self.free
+        if self.links is not None:
+            users, items = free.split([self.n_users, self.n_items])
+            free = torch.cat([users, items + self.links.mix(items)])
+        return free + language if self.config.initial == "free+text" else free
+
+    def replace_texts(self, texts: TextInputs) -> None:
+        """Read other text vectors of the same nodes from now on; the parameters stay."""
+        self.language.replace_texts(texts)
+        self.links = self._links(texts)
+
+    def _links(self, texts: TextInputs) -> TextLinks | None:
+        k = self.config.text_links
+        return text_links(texts, self.graph, k) if k else None
 
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:
         """h of items without an edge: their free part is zero and nothing flows to them.

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from recmind.config import ModelConfig
 from recmind.model.graph import BipartiteGraph, NodeSubset
+from recmind.model.recent import add_recent
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,19 @@ class GraphModel(nn.Module):
     """Base contract of the models that the trainer trains: one pass for the views, and h from them."""
 
     graph: BipartiteGraph
+    config: ModelConfig
     n_users: int
     n_items: int
+
+    @property
+    def recent_weight(self) -> float | Tensor:
+        """ρ, what the latest items of a user count."""
+        return self.config.recent.weight
+
+    @property
+    def bias_columns(self) -> int:
+        """How many of the last columns of h are terms of their own in the score, such as an item's popularity."""
+        return 0
 
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
         """Views of the wanted nodes, or of all; with a generator as in training, without as in use.
@@ -61,6 +73,20 @@ class GraphModel(nn.Module):
     def final(self, views: Views) -> Tensor:
         """h of the nodes of ``views``, ``(k, d)``; scores are inner products of its rows."""
         raise NotImplementedError
+
+    @torch.no_grad()
+    def vectors(self) -> Tensor:
+        """h of all nodes as it is used, ``(n_nodes, d)``, or one column more with a popularity term: that of
+        :meth:`final`, and for users what their latest items add (``model.recent``)."""
+        h = self.final(self())
+        weight, settings = float(self.recent_weight), self.config.recent
+        if not weight:
+            return h
+        d, n = h.shape[1] - self.bias_columns, self.n_users
+        users = add_recent(
+            h[:n, :d], h[n:, :d], self.graph, weight, settings.decay, settings.items, unit=self.config.score == "cosine"
+        )
+        return torch.cat([torch.cat([users, h[:n, d:]], dim=1), h[n:]])
 
     def contrast(
         self, views: Views, users: Tensor, items: Tensor, negatives: Tensor, generator: torch.Generator

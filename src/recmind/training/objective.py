@@ -131,7 +131,7 @@ class Objective:
         """Let the model and its momentum copy read other text vectors of the same nodes."""
         assert isinstance(self.model, RecMind)
         self._keys = None
-        self.model.language.replace_texts(texts)
+        self.model.replace_texts(texts)
         if self.momentum is not None:
             for name in ("texts", "read", "inputs", "context"):
                 setattr(self.momentum, name, getattr(self.model.language, name))

@@ -20,6 +20,7 @@ from recmind.errors import TrainingError
 from recmind.model.recmind import RecMind
 from recmind.model.scorer import Scorer
 from recmind.model.views import GraphModel, VectorScorer
+from recmind.training.calibration import calibrate
 from recmind.training.checkpoint import (
     Progress,
     load_checkpoint,
@@ -48,6 +49,8 @@ class Fitted:
     best_value: float
     seconds: float
     history: list[dict[str, Any]]
+    calibrated: dict[str, float] | None = None
+    """What :func:`~recmind.training.calibration.calibrate` chose."""
 
 
 class Trainer:
@@ -119,14 +122,15 @@ class Trainer:
             self.model.load_state_dict(self.best)
             if self.language is not None:
                 self.language.restore_best(self.objective.replace_texts)
-        state = self.state
-        return Fitted(state.best_epoch or state.epoch, state.best_value, state.seconds, state.history)
+        state, found = self.state, None
+        if self.validate is not None and self.config.training.calibrate and isinstance(self.model, RecMind):
+            found = calibrate(self.model, lambda: self.validate(self.scorer()))
+        return Fitted(state.best_epoch or state.epoch, state.best_value, state.seconds, state.history, found)
 
     def scorer(self) -> VectorScorer:
         """The model as it stands, for ranking."""
-        with torch.no_grad():
-            final = self.model.final(self.model())
-        return VectorScorer(final[: self.model.n_users], final[self.model.n_users :])
+        h = self.model.vectors()
+        return VectorScorer(h[: self.model.n_users], h[self.model.n_users :])
 
     def _warmup(self) -> None:
         epochs = self.config.training.warmup_epochs if isinstance(self.model, RecMind) else 0

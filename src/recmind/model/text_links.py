@@ -1,0 +1,97 @@
+"""Links between items whose texts are alike: what an item learns, its neighbours by text learn in part."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+from recmind.kernels import scan
+from recmind.model.graph import BipartiteGraph
+from recmind.model.language_view import TextInputs
+
+_BLOCK = 2048  # items whose likeness to all others is computed at once
+
+
+@dataclass(frozen=True)
+class TextLinks:
+    """S and its transpose as torch's sparse CSR, ``(n_items, n_items)``.
+
+    Row i holds the k items nearest to i by the cosine of their text vectors,
+    weighted by it, with sum 1. Only items with a text and a training
+    interaction have a row and are in others' rows: of the others there is
+    nothing to learn, and nothing to learn it with.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def mix(self, items: Tensor) -> Tensor:
+        """S x for rows ``(n_items, d)``, differentiable."""
+        return _Mix.apply(items, self.rows, self.columns)
+
+
+def text_links(texts: TextInputs, graph: BipartiteGraph, k: int) -> TextLinks:
+    """Links to the ``k`` nearest items each; fewer where fewer have a text and an interaction.
+
+    Exact, so the work grows with the square of the items: seconds for 20,000,
+    a minute for 100,000 on two cores. Memory is that of a block of rows.
+    """
+    device = graph.degrees.device
+    linked = torch.nonzero((graph.degrees[graph.n_users :] > 0) & texts.items_known).squeeze(1)
+    k = max(0, min(k, len(linked) - 1))
+    vectors = functional.normalize(texts.items[linked].float(), dim=1)
+    of, to, weights = [], [], []
+    for block in torch.arange(len(linked), device=device).split(_BLOCK):
+        if not k:
+            break
+        cosines, near = _nearest(vectors, block, k)
+        shares = cosines.clamp_min(0)
+        shares = shares / shares.sum(1, keepdim=True).clamp_min(1e-12)
+        of.append(linked[block].repeat_interleave(k))
+        to.append(linked[near].flatten())
+        weights.append(shares.flatten())
+    none = torch.empty(0, dtype=torch.int64, device=device)
+    i, j = torch.cat([none, *of]), torch.cat([none, *to])
+    values = torch.cat([vectors.new_empty(0), *weights]).to(graph.degrees.dtype)
+    return TextLinks(_csr(i, j, values, graph.n_items), _csr(j, i, values, graph.n_items))
+
+
+def _nearest(vectors: Tensor, block: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Cosines and places of the k rows nearest to each row of the block, itself left out, ``(b, k)`` each."""
+    anchors = vectors[block]
+    if scan.available(vectors):
+        itself = torch.arange(len(block) + 1).numpy(), block.to(torch.int32).numpy()
+        return scan.best_products(anchors, vectors, k, itself)
+    scores = anchors @ vectors.T
+    scores[torch.arange(len(block)), block] = -torch.inf
+    best = scores.topk(k, dim=1)
+    return best.values, best.indices
+
+
+def _csr(rows: Tensor, columns: Tensor, values: Tensor, n: int) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return (
+            torch.sparse_coo_tensor(torch.stack([rows, columns]), values, (n, n), check_invariants=False)
+            .coalesce()
+            .to_sparse_csr()
+        )
+
+
+class _Mix(Function):
+    @staticmethod
+    def forward(ctx, items: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        ctx.columns = columns
+        return rows @ items
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        # S is a constant: its own gradient, which autograd would prepare, is never wanted.
+        return ctx.columns @ grads[0].contiguous(), None, None
