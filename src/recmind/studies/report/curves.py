@@ -14,8 +14,8 @@ from recmind.studies.report.columns import groups
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_NAMED = 9
-"""Lines that a legend names: more cannot be told apart."""
+_LINES = 9
+"""Lines in a figure at most: more cannot be told apart."""
 
 
 def learning_curves(results: pl.DataFrame, out: Path) -> list[Figure]:
@@ -29,6 +29,9 @@ def learning_curves(results: pl.DataFrame, out: Path) -> list[Figure]:
     if not found:
         return []
     metric = results["metric"][0]
+    best = sorted(found, key=lambda label: max(mean_by_epoch(found[label][0]).values(), default=0.0), reverse=True)
+    found = {label: found[label] for label in found if label in best[:_LINES]}
+    which = f", the {_LINES} best" if len(best) > _LINES else ""
 
     def by_epoch(axis: Axes) -> None:
         for label, (lines, _) in found.items():
@@ -46,7 +49,10 @@ def learning_curves(results: pl.DataFrame, out: Path) -> list[Figure]:
         axis.set(xlabel="seconds of training, first seed", ylabel=f"{metric}, validation", xscale="log")
         legend(axis)
 
-    return [Figure("Validation by epoch: mean and range over seeds", by_epoch), Figure("Validation by time", by_time)]
+    return [
+        Figure(f"Validation by epoch: mean and range over seeds{which}", by_epoch),
+        Figure(f"Validation by time{which}", by_time),
+    ]
 
 
 def stability(results: pl.DataFrame, out: Path) -> Figure:
@@ -64,7 +70,6 @@ def stability(results: pl.DataFrame, out: Path) -> Figure:
 
 
 def legend(axis: Axes) -> None:
-    """Name the lines, where there are some; of very many only the first."""
-    handles, labels = axis.get_legend_handles_labels()
-    if handles:
-        axis.legend(handles[:_NAMED], labels[:_NAMED], title="" if len(labels) <= _NAMED else f"first {_NAMED}")
+    """Name the lines, where there are some."""
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend()

@@ -34,7 +34,10 @@ def differences(results: pl.DataFrame, suite: Suite, out: Path) -> list[Part]:
     metrics = shown[-2:]
     models = {label: [per_user(out / row["run"]) for row in by_variant[label]] for label in _involved(pairs)}
     found = compare_runs(models, pairs, metrics=metrics, n=_RESAMPLES)
-    details = [_table(pairs, found), Text(_METHOD.format(n=_RESAMPLES, lines=len(pairs) * len(metrics)))]
+    details = [
+        _table(pairs, found, named=not suite.ours),
+        Text(_METHOD.format(n=_RESAMPLES, lines=len(pairs) * len(metrics))),
+    ]
     if not suite.ours:
         return [Part("Differences", details)]
     title = f"{suite.ours} against each"
@@ -62,7 +65,8 @@ def _involved(pairs: Sequence[Pair]) -> list[str]:
     return list(dict.fromkeys(label for pair in pairs for label in pair))
 
 
-def _table(pairs: Sequence[Pair], found: Sequence[Sequence[Comparison]]) -> Table:
+def _table(pairs: Sequence[Pair], found: Sequence[Sequence[Comparison]], *, named: bool) -> Table:
+    """A line per pair and metric; where all are of one variant, it is not named in each."""
     flat = [(pair, result) for pair, results in zip(pairs, found, strict=True) for result in results]
     bootstrap, wilcoxon = (
         holm([getattr(result, name) for _, result in flat]) for name in ("p_bootstrap", "p_wilcoxon")
@@ -73,8 +77,16 @@ def _table(pairs: Sequence[Pair], found: Sequence[Sequence[Comparison]]) -> Tabl
         difference = f"{result.mean - result.baseline:+.4f} ({low:+.4f} to {high:+.4f})"
         more = f"{result.wins} / {result.losses}"
         cells = [result.metric, gain(result.relative_gain), difference, f"{p_bootstrap:.2g}", f"{p_wilcoxon:.2g}", more]
-        lines.append([label, reference, *cells])
-    head = ["variant", "against", "metric", "gain", "difference (95%)", "p bootstrap", "p Wilcoxon"]
+        lines.append([label, reference, *cells] if named else [reference, *cells])
+    head = [
+        *(["variant"] if named else []),
+        "against",
+        "metric",
+        "gain",
+        "difference (95%)",
+        "p bootstrap",
+        "p Wilcoxon",
+    ]
     return Table([*head, "users better / worse"], lines)
 
 
