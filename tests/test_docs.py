@@ -34,7 +34,7 @@ def test_every_setting_is_on_the_page_with_its_docstring():
     [
         ("seed", "whole number ≥ 0", "0"),
         ("model.layers", "whole number ≥ 0 and ≤ 8", "2"),
-        ("model.gate.kind", '"node-layer" or "none"', '"node-layer"'),
+        ("model.score", '"dot" or "cosine"', '"dot"'),
         ("language.revision", "text, or left out", "(none)"),
         ("evaluation.cutoffs", "list of whole number ≥ 1", "[10, 20, 40]"),
         ("model.alpha", "number ≥ 0 and ≤ 1", "0.5"),
