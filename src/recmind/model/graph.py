@@ -136,7 +136,10 @@ def build_graph(users: np.ndarray, items: np.ndarray, n_users: int, n_items: int
     neighbours[n:] = by_item.indices
     degrees = np.diff(offsets).astype(np.float32)
     tables = (torch.from_numpy(table) for table in (offsets, neighbours, degrees))
-    return BipartiteGraph(*tables, n_users, n_items, torch.from_numpy(in_time))
+    with warnings.catch_warnings():
+        # A split's arrays may be read-only; nobody writes to a graph.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return BipartiteGraph(*tables, n_users, n_items, torch.from_numpy(in_time))
 
 
 @dataclass(frozen=True)

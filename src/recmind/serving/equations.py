@@ -70,9 +70,8 @@ def leaves_of(model: GraphModel, own_text: bool, cosine: bool) -> Leaves:
         Whether the model's scores are cosines.
     """
     views = model()
-    h = model.final(views)
-    # A popularity term is a column of its own in h; only RecMind has one.
-    dim = views.graph.shape[1] if isinstance(model, RecMind) else h.shape[1]
+    h = model.vectors()
+    dim = h.shape[1] - model.bias_columns
     for leaves in _readings(model, views, dim, own_text, cosine):
         deviation = _deviation(leaves, model, h)
         if deviation <= _AGREES:
@@ -85,7 +84,16 @@ def leaves_of(model: GraphModel, own_text: bool, cosine: bool) -> Leaves:
 def _readings(model: GraphModel, views: Views, dim: int, own_text: bool, cosine: bool) -> list[Leaves]:
     """How the model's h may be made of layers; the check against h tells which of them is so."""
     layers = int(getattr(getattr(model, "config", None), "layers", 0))
-    base = Equations(dim, cosine, layers=layers, folds=True)
+    recent = model.config.recent
+    base = Equations(
+        dim,
+        cosine,
+        layers=layers,
+        recent_weight=float(model.recent_weight),
+        recent_decay=recent.decay,
+        recent_items=recent.items,
+        folds=True,
+    )
     share = 1 / (layers + 1)
     if isinstance(model, RecMind):
         return [_of_recmind(model, views, replace(base, first=share, others=share, own_text=own_text))]
@@ -169,7 +177,7 @@ def _deviation(leaves: Leaves, model: GraphModel, h: Tensor) -> float:
     some = np.unique(np.linspace(0, n - 1, min(_CHECKED, n)).astype(np.int64))
     largest = 0.0
     for user in some[graph.degrees[some].numpy() > 0]:
-        items = (graph.neighbours[graph.offsets[user] : graph.offsets[user + 1]] - n).numpy().astype(np.int64)
+        items = graph.in_time[graph.offsets[user] : graph.offsets[user + 1]].numpy().astype(np.int64)
         zero = np.zeros((len(items), dim), dtype=np.float32)
         taste = folding.fold(
             items,
@@ -181,5 +189,8 @@ def _deviation(leaves: Leaves, model: GraphModel, h: Tensor) -> float:
             if language is None or known is None or not leaves.equations.own_text
             else (language[user], bool(known[user])),
         )
+        latest = items[-leaves.equations.recent_items :]
+        # Which part of h is language does not matter here.
+        taste = folding.with_latest(taste, h[n + latest, :dim].numpy(), np.zeros((len(latest), dim), np.float32))
         largest = max(largest, float(np.abs(taste.vector - h[user, :dim].numpy()).max()))
     return largest

@@ -17,6 +17,11 @@ training items, it is the model's own h, up to rounding. For somebody new it is
 what h would be if the items did not notice one user more. New users have no
 free part, and neither the items' degrees nor their layers count them.
 
+Where the latest items count (``model.recent``), the user's h is then brought to
+length 1 again after it was given its share of theirs:
+
+    h_u + ρ Σ_m ω_m h_{j_m}, j_0 the latest item and ω_m ∝ decay^m
+
 An item without an edge has no neighbours to hear from: v_i = b z^L_i. It still
 sends to the users who choose it, as a node of degree 1 with its own gate.
 """
@@ -57,6 +62,8 @@ class Equations:
         w of the term w d̃_i, 0 without one.
     average_degree:
         Mean d̃ of the items that were bought, which new items get.
+    recent_weight, recent_decay, recent_items:
+        ρ, how ω falls from one of the latest items to the one before, and how many of them count.
     folds:
         Whether a history makes a vector.
     reads:
@@ -74,6 +81,9 @@ class Equations:
     own_text: bool = False
     popularity: float = 0.0
     average_degree: float = 0.0
+    recent_weight: float = 0.0
+    recent_decay: float = 0.5
+    recent_items: int = 10
     folds: bool = False
     reads: bool = False
 
@@ -225,6 +235,29 @@ class Folding:
             v = v + np.float32(a * equations.first) * free
         scale = self._to_length(v)
         return Taste(scale * v, scale * b * z, z, items, scale * carried)
+
+    def with_latest(self, taste: Taste, vectors: Array, language: Array) -> Taste:
+        """A taste with what its latest items add.
+
+        Parameters
+        ----------
+        taste:
+            Its items are in the order of time.
+        vectors, language:
+            h of the latest items and the part of it that is z^L, ``(m, d)``, in the order of time; m is the number of
+            items, :attr:`Equations.recent_items` at most.
+        """
+        equations, m = self.equations, len(vectors)
+        if not equations.recent_weight or not m:
+            return taste
+        shares = np.float32(equations.recent_decay) ** np.arange(m - 1, -1, -1, dtype=np.float32)
+        shares = (equations.recent_weight * shares / shares.sum()).astype(np.float32)[:, None]
+        carried = taste.carried.copy()
+        carried[-m:] += shares * vectors
+        vector = taste.vector + (shares * vectors).sum(axis=0)
+        scale = self._to_length(vector)
+        together = taste.language + (shares * language).sum(axis=0)
+        return Taste(scale * vector, scale * together, taste.view, taste.items, scale * carried)
 
     def wish(self, text: Array) -> Taste:
         """Somebody of whom only the z̃ ``(d_lm,)`` of some words is known: a node without an edge."""

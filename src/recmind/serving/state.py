@@ -248,7 +248,7 @@ class State:
         equations, tables = self.base.equations, self.base.tables
         reads = BundleTensors.ITEMS_LANGUAGE in tables
         messages = self.rows(BundleTensors.ITEMS_MESSAGES, items)
-        return self.base.folding.fold(
+        taste = self.base.folding.fold(
             items,
             messages,
             self.rows(BundleTensors.ITEMS_LANGUAGE, items) if reads else np.zeros_like(messages),
@@ -257,6 +257,13 @@ class State:
             free=free,
             view=view,
         )
+        latest = items[-equations.recent_items :] if equations.recent_weight else items[:0]
+        h = self.rows(BundleTensors.ITEMS, latest)[:, :-1]
+        language = np.zeros_like(h)
+        if reads:
+            scale = self.rows(BundleTensors.ITEMS_SCALE, latest)
+            language = scale[:, None] * self.rows(BundleTensors.ITEMS_LANGUAGE, latest)
+        return self.base.folding.with_latest(taste, h, language)
 
     # -- changes -------------------------------------------------------------------------------------------------
 

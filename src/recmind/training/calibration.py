@@ -9,7 +9,7 @@ import torch
 
 from recmind.model.recmind import RecMind
 
-RECENT: Final = (0.0, 0.25, 0.5, 1.0, 1.5)
+RECENT: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """ρ that are tried: how much a user's latest items count (`model.recent.weight`)."""
 POPULARITY: Final = (1.0, 0.85, 0.7, 0.55)
 """Factors of w that are tried: how much of the learnt popularity counts."""

@@ -1,0 +1,55 @@
+"""What is chosen on the validation part when training is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from recmind.config import load_config
+from recmind.model.graph import build_graph
+from recmind.model.language_view import TextInputs
+from recmind.model.recmind import RecMind
+from recmind.training.calibration import POPULARITY, RECENT, calibrate
+
+
+@pytest.fixture
+def model() -> RecMind:
+    graph = build_graph(np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), 2, 3)
+    config = load_config("default", overrides={"model.dim": 4}).model
+    made = RecMind(graph, TextInputs(torch.randn(3, 4), torch.ones(3, dtype=torch.bool)), config)
+    assert made.popularity is not None
+    with torch.no_grad():
+        made.popularity.fill_(2.0)
+    return made
+
+
+def metric(model: RecMind, of_recent: Callable[[float], float], of_popularity: Callable[[float], float]):
+    assert model.popularity is not None
+    popularity = model.popularity
+    return lambda: of_recent(float(model.recent_weight)) + of_popularity(popularity.item() / 2.0)
+
+
+@pytest.mark.parametrize("best", RECENT)
+@pytest.mark.parametrize("factor", POPULARITY)
+def test_the_best_values_are_found_and_set(model: RecMind, best: float, factor: float):
+    value = metric(model, lambda w: 1 - abs(w - best), lambda c: -abs(c - factor))
+    found = calibrate(model, value)
+    assert found["recent_weight"] == best == pytest.approx(float(model.recent_weight))
+    assert found["popularity_factor"] == factor
+    assert model.popularity is not None
+    assert model.popularity.item() == pytest.approx(2.0 * factor)
+    assert found["after"] == pytest.approx(value()) and found["after"] >= found["before"]
+
+
+def test_of_equal_weights_the_smaller_and_less_popularity_where_it_costs_next_to_nothing(model: RecMind):
+    found = calibrate(model, metric(model, lambda w: 1.0, lambda c: 0.002 * c))
+    assert (found["recent_weight"], found["popularity_factor"]) == (0.0, POPULARITY[-1])
+
+
+def test_without_a_popularity_term(model: RecMind):
+    model.popularity = None
+    found = calibrate(model, lambda: float(model.recent_weight))
+    assert (found["recent_weight"], found["popularity_factor"]) == (RECENT[-1], 1.0)
