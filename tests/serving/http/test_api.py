@@ -158,10 +158,10 @@ def test_the_value_got_is_clipped(api: httpx2.Client):
         (b'{"user": "u01", "k": ' + b"9" * 5000 + b"}", "application/json", 400, "malformed"),
         (b'{"user": "u01", "diversity": NaN}', "application/json", 422, "invalid"),
         (b'{"user": "u01", "diversity": 1e400}', "application/json", 422, "invalid"),
-        (b'{"user": "\\ud800"}', "application/json", 422, "invalid"),
+        (b'{"user": "\\ud800"}', "application/json", 400, "malformed"),
         (b'{"user": "u01"}', "text/plain", 415, "wrong-type"),
         (b"user=u01", "application/x-www-form-urlencoded", 415, "wrong-type"),
-        (b"", "application/json", 422, "invalid"),
+        (b"", "application/json", 400, "malformed"),
     ],
 )
 def test_a_body_that_is_no_request(api: httpx2.Client, body: bytes, kind: str, status: int, name: str):

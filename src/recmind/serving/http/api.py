@@ -1,7 +1,7 @@
 """Queries: lists, reasons, placements, look-ups. All of them need the role read.
 
-Lists without a text and without filters are made in the event loop: they take
-about as long as a hand-over to a thread.
+Plain lists of users are made together with those that came at the same time
+(:mod:`recmind.serving.http.searches`), the rest in threads.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from recmind.serving.http.models import (
     SimilarRequest,
     Text,
 )
+from recmind.serving.http.quick import quick
 from recmind.serving.http.service import Service
 from recmind.serving.reader import Reader
 
-router = APIRouter(prefix="/v1", dependencies=[readers], responses=documented)
+router = APIRouter(prefix="/v1", dependencies=[readers], responses=documented, route_class=quick("read"))
 
 Limit = Annotated[int, Query(ge=1, le=200)]
 Words = Annotated[str, Query(max_length=200, pattern="^[^\x00]*$")]
@@ -57,13 +58,11 @@ def service_of(request: Request) -> Service:
 
 
 async def run(request: Request, asked: Listed, text: str | None, make: Callable[[], Any]) -> Any:
-    """Make a list where it is made best: here, in a thread, or where the language model is."""
+    """Make a list in a thread, or where the language model is."""
     service = service_of(request)
     if text is not None:
         charge_text(request)
         return await service.words.call(make)
-    if asked.plain:
-        return make()
     return await service.lists.call(make)
 
 
@@ -109,7 +108,11 @@ def reasons(live: Reader, asked: RecommendRequest, found: list[Suggestion]) -> l
 
 
 async def _recommended(request: Request, asked: RecommendRequest) -> Json:
-    live = service_of(request).live.moment()  # the list and what is said of it belong together
+    service = service_of(request)
+    if asked.plain and asked.text is None and asked.user is not None:
+        bundle, found = await service.searches.ask(asked.user, asked.k, asked.options())
+        return Json({"bundle": bundle, "items": answers.lines(found)})
+    live = service.live.moment()  # the list and what is said of it belong together
     items = await run(request, asked, asked.text, lambda: dressed(live, suggestions(live, asked), asked))
     return Json({"bundle": live.bundle_id, "items": items})
 

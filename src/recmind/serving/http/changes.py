@@ -11,8 +11,9 @@ from recmind.serving.http import answers
 from recmind.serving.http.access import documented, writers
 from recmind.serving.http.api import Json, charge_text, service_of
 from recmind.serving.http.models import AddInteractionsRequest, AddItemsRequest, Id
+from recmind.serving.http.quick import quick
 
-router = APIRouter(prefix="/v1", dependencies=[writers], responses=documented)
+router = APIRouter(prefix="/v1", dependencies=[writers], responses=documented, route_class=quick("write"))
 
 
 @router.post("/items", response_model=answers.AddedItems, summary="Let items enter by their texts")

@@ -25,6 +25,7 @@ class Metrics:
         PlatformCollector(registry=self.registry)
         self.registry.register(_Served(service))
         names = ("method", "route", "status")
+        self._children: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._requests = Counter("recmind_requests", "Requests answered", names, registry=self.registry)
         self._seconds = Histogram(
             "recmind_request_seconds",
@@ -38,8 +39,12 @@ class Metrics:
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count a request."""
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(route).observe(seconds)
+        key = method, route, status
+        if key not in self._children:
+            self._children[key] = self._requests.labels(method, route, str(status)), self._seconds.labels(route)
+        counter, histogram = self._children[key]
+        counter.inc()
+        histogram.observe(seconds)
 
     def text(self) -> bytes:
         """All metrics as Prometheus reads them."""

@@ -123,9 +123,9 @@ def from_error(error: RecMindError) -> Problem:
     return Problem(kind, error.what, errors=[entry])
 
 
-def from_validation(errors: Iterable[Mapping[str, Any]]) -> Problem:
-    """The problem that pydantic's errors are."""
-    found = list(errors)
+def from_validation(errors: Iterable[Mapping[str, Any]], place: str = "") -> Problem:
+    """The problem that pydantic's errors are, found in the query or the body where the errors do not say it."""
+    found = [{**error, "loc": (place, *error["loc"])} if place else error for error in errors]
     if any(error["type"] == "json_invalid" for error in found):
         cause = (found[0].get("ctx") or {}).get("error", "")
         return Problem("malformed", f"The body is not JSON: {shown(cause)}" if cause else "The body is not JSON.")

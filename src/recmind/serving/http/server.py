@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,6 +115,8 @@ def serve(
     ConfigError
         If the address cannot be listened on, or the keys cannot be read.
     """
+    # A search that ends should not wait five milliseconds for the loop to let go of the interpreter.
+    sys.setswitchinterval(0.0005)
     server, listener = make_server(live, bundle, settings)
     name = f"[{settings.host}]" if ":" in settings.host else settings.host
     server.ready = lambda: ready(f"http://{name}:{listener.getsockname()[1]}{settings.root_path}/")

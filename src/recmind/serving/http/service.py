@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from recmind.serving.http.problems import Problem
+from recmind.serving.http.searches import Searches
 from recmind.serving.live import LiveRecommender
 
 Result = TypeVar("Result")
@@ -80,6 +81,8 @@ class Service:
         The recommender.
     lists:
         Threads for lists with filters, for explanations and look-ups.
+    searches:
+        Plain lists, several in one search.
     words:
         One thread for what the language model reads.
     changes:
@@ -102,6 +105,7 @@ class Service:
         self.lists = Workers("lists", threads, waiting)
         self.words = Workers("words", 1, waiting)
         self.changes = Workers("changes", 1, waiting)
+        self.searches = Searches(live, 16 * waiting)
         self._reloads = Workers("reload", 1, 0)
         self._bundle, self.warms = bundle, warms
 
@@ -125,6 +129,6 @@ class Service:
     def close(self) -> None:
         """Finish what is under way and close the recommender."""
         self.state = "stopping"
-        for workers in (self._reloads, self.changes, self.lists, self.words):
+        for workers in (self._reloads, self.changes, self.lists, self.words, self.searches):
             workers.close()
         self.live.close()
