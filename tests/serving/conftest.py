@@ -33,7 +33,11 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "no-gate": ("recmind", "default", {"model.gate.kind": "none", "model.score": "dot", "model.popularity": False}),
     "no-layer": ("recmind", "default", {"model.layers": 0}),
     "no-order": ("recmind", "default", {"model.recent.weight": 0.0, "training.calibrate": False}),
-    "latest": ("recmind", "default", {"model.recent.weight": 1.5, "model.recent.items": 3, "training.calibrate": False}),
+    "latest": (
+        "recmind",
+        "default",
+        {"model.recent.weight": 1.5, "model.recent.items": 3, "training.calibrate": False},
+    ),
     "text": ("text", "default", {}),
     "lightgcn": ("lightgcn", "default", {}),
     "xsimgcl": ("xsimgcl", "default", {}),

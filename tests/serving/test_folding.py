@@ -19,7 +19,19 @@ from recmind.serving.folding import Equations, Folding
 from recmind.serving.recommender import Recommender
 from recmind.serving.state import Base, State
 
-FOLDING = ["recmind", "by-text", "fallback", "paper", "titles", "no-gate", "no-layer", "latest", "text", "lightgcn", "xsimgcl"]
+FOLDING = [
+    "recmind",
+    "by-text",
+    "fallback",
+    "paper",
+    "titles",
+    "no-gate",
+    "no-layer",
+    "latest",
+    "text",
+    "lightgcn",
+    "xsimgcl",
+]
 READING = ["recmind", "by-text", "fallback", "paper", "titles", "no-gate", "no-layer", "text"]
 NEW = pl.DataFrame({"item_id": ["n1", "n2"], "title": ["w3 w9 w30", None]})
 
