@@ -170,7 +170,7 @@ class TestCommand:
         tables = []
         for name in ("whole", "killed"):
             out = tmp_path / name
-            arguments = command(dataset, out, trials=3, training__max_epochs=300)
+            arguments = command(dataset, out, trials=2, training__max_epochs=60)
             if name == "killed":
                 process = start(*arguments)
                 deadline = time.monotonic() + 200
