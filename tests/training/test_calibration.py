@@ -9,9 +9,11 @@ import pytest
 import torch
 
 from recmind.config import load_config
+from recmind.model.baselines.lightgcn import LightGCN
 from recmind.model.graph import build_graph
 from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
+from recmind.model.registry import build_model
 from recmind.training.calibration import POPULARITY, RECENT, calibrate
 
 
@@ -53,3 +55,12 @@ def test_without_a_popularity_term(model: RecMind):
     model.popularity = None
     found = calibrate(model, lambda: float(model.recent_weight))
     assert (found["recent_weight"], found["popularity_factor"]) == (RECENT[-1], 1.0)
+
+
+def test_a_model_of_the_graph_alone_is_calibrated_too():
+    graph = build_graph(np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), 2, 3)
+    model = build_model(graph, None, load_config("default", model="lightgcn").model, seed=0)
+    assert isinstance(model, LightGCN)
+    found = calibrate(model, lambda: -abs(model.recent_weight - 0.5))
+    assert (found["recent_weight"], found["popularity_factor"]) == (0.5, 1.0)
+    assert model.state_dict()["rho"] == 0.5

@@ -49,7 +49,7 @@ class TrainingConfig(Settings):
     """Validation metric that early stopping watches."""
     calibrate: bool = False
     """After the last epoch, choose on the validation part how much a user's latest items count
-    (`model.recent.weight` is only the start then) and by how much the popularity term is too large (`recmind` only)."""
+    (`model.recent.weight` is only the start then) and by how much the popularity term of `recmind` is too large."""
     checkpoint_seconds: Annotated[float, Field(ge=0.0)] = 60.0
     """Write a checkpoint at the end of an epoch when the last one is older than this."""
 

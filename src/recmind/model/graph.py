@@ -135,11 +135,12 @@ def build_graph(users: np.ndarray, items: np.ndarray, n_users: int, n_items: int
     np.add(by_user.indices, n_users, out=neighbours[:n], casting="same_kind")
     neighbours[n:] = by_item.indices
     degrees = np.diff(offsets).astype(np.float32)
-    tables = (torch.from_numpy(table) for table in (offsets, neighbours, degrees))
     with warnings.catch_warnings():
         # A split's arrays may be read-only; nobody writes to a graph.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return BipartiteGraph(*tables, n_users, n_items, torch.from_numpy(in_time))
+        sequence = torch.from_numpy(in_time)
+    lists = torch.from_numpy(offsets), torch.from_numpy(neighbours), torch.from_numpy(degrees)
+    return BipartiteGraph(*lists, n_users, n_items, sequence)
 
 
 @dataclass(frozen=True)

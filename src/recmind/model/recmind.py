@@ -35,8 +35,6 @@ class RecMind(GraphModel):
     ``model.projection``, ``model.alpha``, ``model.alpha_by_text``.
     """
 
-    rho: Tensor
-
     def __init__(self, graph: BipartiteGraph, texts: TextInputs, config: ModelConfig) -> None:
         super().__init__()
         self.graph, self.config = graph, config
@@ -54,16 +52,9 @@ class RecMind(GraphModel):
         self.gate = Gate(config.layers, config.dim, config.gate.init_bias) if gated else None
         self.fusion = Gate(1, config.dim, config.gate.init_bias) if config.gate.kind == "late" else None
         self.links = self._links(texts)
-        # Not learnt by gradients, and not a constant: the trainer may choose it on the validation part.
-        self.register_buffer("rho", torch.tensor(config.recent.weight))
         self.log_degree = graph.normalised_log_degree()
         self.popularity = nn.Parameter(torch.zeros(())) if config.popularity else None
         self.ones = torch.ones(self.n_users, device=self.log_degree.device, dtype=self.log_degree.dtype)
-
-    @property
-    def recent_weight(self) -> Tensor:
-        """ρ, what the latest items of a user count, a scalar."""
-        return self.rho
 
     @property
     def bias_columns(self) -> int:

@@ -90,7 +90,11 @@ def build_model(graph: BipartiteGraph, texts: TextInputs | None, config: ModelCo
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if config.name in _WITHOUT_TEXT:
-            return _WITHOUT_TEXT[config.name](graph, config)
-        if texts is None:
+            model = _WITHOUT_TEXT[config.name](graph, config)
+        elif texts is None:
             raise ConfigError("the model reads texts, and none were given", where="model.name", got=config.name)
-        return _WITH_TEXT[config.name](graph, texts, config)
+        else:
+            model = _WITH_TEXT[config.name](graph, texts, config)
+    if isinstance(model, GraphModel):
+        model.keep_recent_weight()
+    return model

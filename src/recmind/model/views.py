@@ -49,10 +49,16 @@ class GraphModel(nn.Module):
     n_users: int
     n_items: int
 
+    def keep_recent_weight(self) -> Tensor:
+        """ρ as a buffer of the model, a scalar: no gradient learns it, but the trainer may set it, and it is saved."""
+        if "rho" not in self._buffers:
+            self.register_buffer("rho", torch.tensor(self.config.recent.weight))
+        return self.get_buffer("rho")
+
     @property
-    def recent_weight(self) -> float | Tensor:
+    def recent_weight(self) -> float:
         """ρ, what the latest items of a user count."""
-        return self.config.recent.weight
+        return float(self.get_buffer("rho")) if "rho" in self._buffers else self.config.recent.weight
 
     @property
     def bias_columns(self) -> int:
@@ -79,7 +85,7 @@ class GraphModel(nn.Module):
         """h of all nodes as it is used, ``(n_nodes, d)``, or one column more with a popularity term: that of
         :meth:`final`, and for users what their latest items add (``model.recent``)."""
         h = self.final(self())
-        weight, settings = float(self.recent_weight), self.config.recent
+        weight, settings = self.recent_weight, self.config.recent
         if not weight:
             return h
         d, n = h.shape[1] - self.bias_columns, self.n_users

@@ -89,7 +89,7 @@ def _readings(model: GraphModel, views: Views, dim: int, own_text: bool, cosine:
         dim,
         cosine,
         layers=layers,
-        recent_weight=float(model.recent_weight),
+        recent_weight=model.recent_weight,
         recent_decay=recent.decay,
         recent_items=recent.items,
         folds=True,

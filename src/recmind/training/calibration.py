@@ -8,6 +8,7 @@ from typing import Final
 import torch
 
 from recmind.model.recmind import RecMind
+from recmind.model.views import GraphModel
 
 RECENT: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """ρ that are tried: how much a user's latest items count (`model.recent.weight`)."""
@@ -18,7 +19,7 @@ COST: Final = 0.005
 
 
 @torch.no_grad()
-def calibrate(model: RecMind, value: Callable[[], float]) -> dict[str, float]:
+def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]:
     """Set ρ and w to what validation prefers.
 
     The training loss sees a user's items all at once and the items of the
@@ -38,17 +39,17 @@ def calibrate(model: RecMind, value: Callable[[], float]) -> dict[str, float]:
     dict
         ``recent_weight``, ``popularity_factor``, and the metric ``before`` and ``after``.
     """
-    before = found = value()
-    start = float(model.recent_weight)
-    tried = {start: before}
+    before = value()
+    rho = model.keep_recent_weight()
+    tried = {float(rho): before}
     for weight in RECENT:
         if weight not in tried:
-            model.recent_weight.fill_(weight)
+            rho.fill_(weight)
             tried[weight] = value()
     best = max(sorted(tried), key=lambda weight: tried[weight])
-    model.recent_weight.fill_(best)
+    rho.fill_(best)
     found, factor = tried[best], 1.0
-    if model.popularity is not None:
+    if isinstance(model, RecMind) and model.popularity is not None:
         learnt = model.popularity.clone()
         values = {1.0: found}
         for candidate in POPULARITY[1:]:

@@ -122,9 +122,9 @@ class Trainer:
             self.model.load_state_dict(self.best)
             if self.language is not None:
                 self.language.restore_best(self.objective.replace_texts)
-        state, found = self.state, None
-        if self.validate is not None and self.config.training.calibrate and isinstance(self.model, RecMind):
-            found = calibrate(self.model, lambda: self.validate(self.scorer()))
+        state, validate, found = self.state, self.validate, None
+        if validate is not None and self.config.training.calibrate:
+            found = calibrate(self.model, lambda: validate(self.scorer()))
         return Fitted(state.best_epoch or state.epoch, state.best_value, state.seconds, state.history, found)
 
     def scorer(self) -> VectorScorer:
