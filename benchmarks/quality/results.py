@@ -42,9 +42,15 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
         },
     ),
     "LightGCN tuned": ("default", "lightgcn", {}),
+    "LightGCN tuned, latest items": ("default", "lightgcn", {"training.calibrate": True}),
     "text-only": ("default", "text", {}),
     "RecMind paper": ("paper", "recmind", {}),
     "RecMind default": ("default", "recmind", {}),
+    "RecMind default, order ignored": (
+        "default",
+        "recmind",
+        {"model.recent.weight": 0.0, "training.calibrate": False},
+    ),
     "text-only, 40 epochs": ("default", "text", {"training.max_epochs": 40}),
     "RecMind paper, 40 epochs": ("paper", "recmind", {"training.max_epochs": 40}),
     "RecMind default, user reviews": ("default", "recmind", {"text.user_view": "reviews"}),
@@ -99,11 +105,12 @@ def main() -> None:
 
 def _run(args: argparse.Namespace, tuned: dict[str, Any], dataset: str, name: str, seed: int) -> None:
     recipe, model, settings = MODELS[name]
-    if name.endswith("tuned") and name not in tuned.get(dataset, {}):
+    base = name.partition(",")[0]
+    if base.endswith("tuned") and base not in tuned.get(dataset, {}):
         print(f"{dataset} | {name} | no settings in {args.tuned}: run benchmarks/quality/tune.py first", flush=True)
         return
     given = dict(item.split("=", 1) for item in args.settings)
-    overrides = {**settings, **tuned.get(dataset, {}).get(name, {}), **given, "seed": seed}
+    overrides = {**settings, **tuned.get(dataset, {}).get(base, {}), **given, "seed": seed}
     config = load_config(recipe, model=model, overrides=overrides)
     run = _folder(args.out, dataset, name, seed)
     metrics = train_run(args.data / dataset, config, run, resume=True, show_progress=not args.quiet)
@@ -150,7 +157,7 @@ def _report(out: Path, dataset: str, models: list[str]) -> str:
 def _significance(runs: dict[str, list[Path]], found: dict[str, Any]) -> list[str]:
     """RecMind default against each rival, user by user, metrics averaged over the seeds."""
     lines = ["", f"{OURS}"]
-    for rival in ("LightGCN", "LightGCN softmax", "LightGCN tuned", "text-only"):
+    for rival in ("LightGCN", "LightGCN softmax", "LightGCN tuned", "LightGCN tuned, latest items", "text-only"):
         if {OURS, rival} <= found.keys():
             for result in compare(_per_user(runs[OURS]), _per_user(runs[rival]), metrics=["recall@40", "ndcg@40"]):
                 lines.append(f"- against {rival}: {_sentence(result)}")
