@@ -121,7 +121,9 @@ def test_a_user_without_anything_to_say_has_no_text():
     assert texts_of(dataset, user_view="titles") == [None, None]
 
 
-@pytest.mark.parametrize("kind", ["leave-one-out", "ratio", "cold-items", "cold-and-warm", "short-histories", "valid-only"])
+@pytest.mark.parametrize(
+    "kind", ["leave-one-out", "ratio", "cold-items", "cold-and-warm", "short-histories", "valid-only"]
+)
 @pytest.mark.parametrize("view", ["reviews", "titles"])
 def test_held_out_rows_do_not_reach_the_texts_of_users(kind, view):
     rng = np.random.default_rng(3)
