@@ -148,9 +148,7 @@ class TestCompareRuns:
         low, high = found.interval
         # Four draws of five: variance of the mean = (0.01^2 * 4/5) / 4 = 0.01^2 / 5.
         assert (high - low) / (2 * 1.96) == pytest.approx(0.01 / 5**0.5, rel=0.15)
-        [[alike]] = compare_runs(
-            {**models, "a": runs_of(*[[0.5] * 40] * 5)}, [("a", "b")], metrics=["ndcg@20"], n=100
-        )
+        [[alike]] = compare_runs({**models, "a": runs_of(*[[0.5] * 40] * 5)}, [("a", "b")], metrics=["ndcg@20"], n=100)
         assert alike.interval == pytest.approx((0.1, 0.1))
 
     def test_noise_of_seeds_alone_is_not_significant(self):
