@@ -58,10 +58,14 @@ def test_nothing_to_link(n: int):
 
 
 def test_the_gradient_is_that_of_the_dense_product():
-    vectors, x = torch.randn(9, 4, dtype=torch.float64), torch.randn(9, 3, dtype=torch.float64, requires_grad=True)
+    vectors, x = torch.randn(9, 4, dtype=torch.float64), torch.randn(11, 3, dtype=torch.float64, requires_grad=True)
     links = text_links(inputs(vectors), bought(9).to("cpu", torch.float64), 3)
-    assert torch.autograd.gradcheck(links.mix, (x,))
-    torch.testing.assert_close(links.mix(x), links.rows.to_dense() @ x)
+    assert torch.autograd.gradcheck(lambda x: links.spread(x, 2), (x,))
+    expected = torch.cat([x[:2], x[2:] + links.rows.to_dense() @ x[2:]])
+    torch.testing.assert_close(links.spread(x, 2), expected)
+    plus = torch.randn(11, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x, plus: links.spread(x, 2, plus), (x, plus))
+    torch.testing.assert_close(links.spread(x, 2, plus), expected + plus)
 
 
 def test_they_are_part_of_the_start_and_follow_the_texts():

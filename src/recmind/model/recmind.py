@@ -78,11 +78,10 @@ class RecMind(GraphModel):
 
     def start(self, language: Tensor) -> Tensor:
         """E^(0) from z^L ``(n_nodes, d)``: free vectors, those of items with S of them, and z^L, as set."""
-        free = self.free
+        plus = language if self.config.initial == "free+text" else None
         if self.links is not None:
-            users, items = free.split([self.n_users, self.n_items])
-            free = torch.cat([users, items + self.links.mix(items)])
-        return free + language if self.config.initial == "free+text" else free
+            return self.links.spread(self.free, self.n_users, plus)
+        return self.free if plus is None else self.free + plus
 
     def replace_texts(self, texts: TextInputs) -> None:
         """Read other text vectors of the same nodes from now on; the parameters stay."""

@@ -31,9 +31,15 @@ class TextLinks:
     rows: Tensor
     columns: Tensor
 
-    def mix(self, items: Tensor) -> Tensor:
-        """S x for rows ``(n_items, d)``, differentiable."""
-        return _Mix.apply(items, self.rows, self.columns)
+    def spread(self, nodes: Tensor, n_users: int, plus: Tensor | None = None) -> Tensor:
+        """x + S x for items and x for users, and ``plus``; differentiable.
+
+        Parameters
+        ----------
+        nodes, plus:
+            ``(n_users + n_items, d)``, users first.
+        """
+        return _Spread.apply(nodes, plus, self.rows, self.columns, n_users)
 
 
 def text_links(texts: TextInputs, graph: BipartiteGraph, k: int) -> TextLinks:
@@ -84,14 +90,23 @@ def _csr(rows: Tensor, columns: Tensor, values: Tensor, n: int) -> Tensor:
         )
 
 
-class _Mix(Function):
+class _Spread(Function):
     @staticmethod
-    def forward(ctx, items: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        ctx.columns = columns
-        return rows @ items
+    def forward(ctx, nodes: Tensor, plus: Tensor | None, rows: Tensor, columns: Tensor, n_users: int) -> Tensor:
+        ctx.columns, ctx.n_users, ctx.plus = columns, n_users, plus is not None
+        return _add_product(nodes.clone() if plus is None else nodes + plus, rows, nodes, n_users)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         # S is a constant: its own gradient, which autograd would prepare, is never wanted.
-        return ctx.columns @ grads[0].contiguous(), None, None
+        grad = grads[0].contiguous()
+        of_nodes = _add_product(grad.clone(), ctx.columns, grad, ctx.n_users)
+        return of_nodes, grad if ctx.plus else None, None, None, None
+
+
+def _add_product(out: Tensor, table: Tensor, nodes: Tensor, n_users: int) -> Tensor:
+    """``out`` with the product of the table and the items' rows added to its items' rows, in place."""
+    items = out[n_users:]
+    torch.addmm(items, table, nodes[n_users:].contiguous(), out=items)
+    return out
