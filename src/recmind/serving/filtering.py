@@ -53,10 +53,10 @@ def category_keys(value: Any) -> dict[str, str]:
     """Every category and level that a field names: lower-case key to the name as it is written.
 
     A field is a list of categories, or a text in which paths are separated by commas; a category is a path whose
-    levels are separated by `` > ``. The whole text counts as a category too, whatever commas are in it.
+    levels are separated by `` > ``. The whole text and its levels count too, whatever commas are in them.
 
     >>> sorted(category_keys("Sports > Camping, Gifts"))
-    ['camping', 'gifts', 'sports', 'sports > camping', 'sports > camping, gifts']
+    ['camping', 'camping, gifts', 'gifts', 'sports', 'sports > camping', 'sports > camping, gifts']
     """
     if value is None:
         return {}

@@ -295,7 +295,7 @@ class TestRefused:
         _, err = finish(start(*command(dataset, tuned[0], "--seed", "1")), code=2)
         assert "holds a tuning of another recipe settings and seed" in err
         _, err = finish(start(*command(dataset, tuned[0], model__dim=8)), code=2)
-        assert "holds a tuning of another settings" in err
+        assert "holds a tuning of another recipe settings and settings" in err
         assert (tuned[0] / "trials.parquet").read_bytes() == before
 
     def test_a_folder_of_something_else(self, dataset: Path, tmp_path: Path):
