@@ -160,7 +160,7 @@ class BundleTensors:
     ITEMS_MESSAGES: Final = "items.messages"
     """Σ_l Ê^(l) / √degree: what an item sends to a user over all layers, float32 (n_items, d)."""
     ITEMS_TEXTS: Final = "items.texts"
-    """z̃, float32 (n_items, d_lm), where users have texts of their own."""
+    """z̃, zero without a text, float32 (n_items, d_lm): 4 d_lm bytes an item; of models that read texts."""
     ITEMS_GATES: Final = "items.gates"
     ITEMS_DEGREES: Final = "items.degrees"
     """Training interactions, int32 (n_items,)."""

@@ -159,23 +159,3 @@ def test_nobody_is_a_zero_vector(bundled: Callable[[str], Path]):
         taste = state_of(bundled(kind)).taste_for(np.empty(0, dtype=np.int64))
         assert not taste.vector.any()
         assert taste.carried.shape == (0, 8)
-
-
-def test_a_mixture_is_linear_in_every_part(bundled: Callable[[str], Path]):
-    state = state_of(bundled("recmind"))
-    taste = state.taste_of("u00")
-    wish = state.base.folding.wish(state.base.speech.wish("w3 w9"))
-    mixed = taste.mixed(wish, 0.25)
-    np.testing.assert_allclose(mixed.vector, 0.75 * taste.vector + 0.25 * wish.vector, rtol=1e-6)
-    np.testing.assert_allclose(mixed.language, 0.75 * taste.language + 0.25 * wish.language, rtol=1e-6)
-    np.testing.assert_array_equal(mixed.items, taste.items)
-    np.testing.assert_allclose(mixed.carried, 0.75 * taste.carried, rtol=1e-6)
-
-
-def test_a_wish_is_an_item_without_an_edge(bundled: Callable[[str], Path]):
-    # The same words as the title of a new item: the same direction, whatever the model.
-    for kind in ("recmind", "paper", "text"):
-        state = state_of(bundled(kind))
-        wish = state.base.folding.wish(state.base.speech.wish("w3 w9 w30"))
-        placed = state.base.folding.place(*state.base.speech.items([{"title": "w3 w9 w30"}]))
-        np.testing.assert_allclose(wish.vector, placed.vectors[0, :-1], atol=1e-6)

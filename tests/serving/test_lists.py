@@ -137,25 +137,6 @@ def test_of_nobody_the_popular_items(bundled: Callable[[str], Path]):
             assert degrees == sorted(degrees, reverse=weight >= 0)
 
 
-def test_a_wish_alone_and_beside_a_history_without_items(live: LiveRecommender):
-    alone = live.recommend_for_text("w3 w9", 5)
-    assert live.recommend_for_history([], 5, text="w3 w9") == alone
-    beside = live.recommend("u00", 40, text="w3 w9", text_weight=1.0, options=Options(leave_out_seen=False))
-    assert [one.item_id for one in beside[:5]] == [one.item_id for one in alone]
-    without = live.recommend("u00", 5, text="w3 w9", text_weight=0.0)
-    assert [one.item_id for one in without] == [one.item_id for one in live.recommend("u00", 5)]
-
-
-def test_the_same_words_find_the_item_that_has_them(bundled: Callable[[str], Path]):
-    # A new item whose text is the wish lies in the wish's own direction: no item can be nearer.
-    with LiveRecommender.open(bundled("recmind")) as opened:
-        opened.add_items([{"item_id": "wished", "title": "w3 w9 w30"}])
-        state = opened._state
-        wish = state.base.folding.wish(state.base.speech.wish("w3 w9 w30")).vector
-        row = state.rows("items.vectors", np.array([state.item_code("wished")]))[0, :-1]
-        assert float(wish @ row) == pytest.approx(1.0, abs=1e-5)
-
-
 def test_placing_says_what_adding_does(bundled: Callable[[str], Path]):
     with LiveRecommender.open(bundled("recmind")) as opened:
         fields = {"title": "w3 w9 w30", "price": 3, "item_id": "ignored"}

@@ -18,7 +18,8 @@ class Suggestion:
         Place in the list, from 1.
     score:
         What the model says, ⟨h_u, h_i⟩ + w d̃_i, whatever diversity and popularity penalty made of the order; for
-        similar items the cosine of the vectors.
+        similar items the cosine of the vectors, for a wish that of the texts, for somebody with a wish the mixture
+        of :mod:`recmind.serving.wishes`.
     """
 
     item_id: str
@@ -44,7 +45,7 @@ class HistoryPart:
 
 @dataclass(frozen=True, slots=True)
 class WordPart:
-    """A word of an item's text and the cosine of its language view to the taste's."""
+    """A word of an item's text and its cosine to the taste: of language views, of texts for a wish."""
 
     word: str
     cosine: float
@@ -57,14 +58,14 @@ class Reason:
     Attributes
     ----------
     item_id, score:
-        The item and ⟨h_u, h_i⟩ + w d̃_i.
+        The item and ⟨h_u, h_i⟩ + w d̃_i, or with a wish the score of :mod:`recmind.serving.wishes`.
     language, graph, cross, popularity:
         Parts of the score; their sum is the score.
     history:
         What each item of the history carries, the largest first, with ``own`` and ``popularity`` adding up to the
         score; empty where the taste is not made of a history.
     own:
-        What the user's own free vector, own text or words typed in carry.
+        What the user's own free vector, own text or words typed in carry: of a wish all of it.
     words:
         Words of the item's text nearest to the taste, the nearest first; empty where they were not asked for, or
         the model reads no texts.

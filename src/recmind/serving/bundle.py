@@ -127,6 +127,8 @@ class Bundle:
             BundleTensors.ITEMS_KNOWN: (n_items,),
             BundleTensors.ITEMS_DEGREES: (n_items,),
         }
+        if BundleTensors.ITEMS_TEXTS in self.vectors:
+            expected[BundleTensors.ITEMS_TEXTS] = (n_items, *self.vectors[BundleTensors.ITEMS_TEXTS].shape[1:])
         for name, shape in expected.items():
             if name in self.vectors and self.vectors[name].shape != shape:
                 raise BundleError(

@@ -129,10 +129,10 @@ def _vectors(recommender: Recommender, leaves: Leaves) -> dict[str, Array]:
         found[BundleTensors.ITEMS_LANGUAGE] = language
         found[BundleTensors.ITEMS_KNOWN] = known > 0
         found[BundleTensors.ITEMS_SCALE] = _scales(recommender, leaves, language, known)
+        found[BundleTensors.ITEMS_TEXTS] = recommender.texts.items.numpy()
         if equations.own_text:
             found[BundleTensors.USERS_LANGUAGE] = leaves.language[:n_users]
             found[BundleTensors.USERS_KNOWN] = leaves.known[:n_users] > 0
-            found[BundleTensors.ITEMS_TEXTS] = recommender.texts.items.numpy()
     if leaves.gates is not None:
         found[BundleTensors.USERS_GATES], found[BundleTensors.ITEMS_GATES] = np.split(leaves.gates, [n_users])
     return {name: table for name, table in found.items() if table is not None}

@@ -24,6 +24,8 @@ length 1 again after it was given its share of theirs:
 
 An item without an edge has no neighbours to hear from: v_i = b z^L_i. It still
 sends to the users who choose it, as a node of degree 1 with its own gate.
+
+A wish in words is not folded: it is compared with the items' texts (:mod:`recmind.serving.wishes`).
 """
 
 from __future__ import annotations
@@ -123,17 +125,6 @@ class Taste:
     view: Array
     items: Array
     carried: Array
-
-    def mixed(self, other: Taste, weight: float) -> Taste:
-        """(1-v) h + v h', and every part of it likewise; the histories are put together."""
-        keep, add = np.float32(1 - weight), np.float32(weight)
-        return Taste(
-            keep * self.vector + add * other.vector,
-            keep * self.language + add * other.language,
-            keep * unit(self.view) + add * unit(other.view),
-            np.concatenate([self.items, other.items]),
-            np.concatenate([keep * self.carried, add * other.carried]),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,14 +249,6 @@ class Folding:
         scale = self._to_length(vector)
         together = taste.language + (shares * language).sum(axis=0)
         return Taste(scale * vector, scale * together, taste.view, taste.items, scale * carried)
-
-    def wish(self, text: Array) -> Taste:
-        """Somebody of whom only the z̃ ``(d_lm,)`` of some words is known: a node without an edge."""
-        equations = self.equations
-        language = _apply(self._projection, text[None])[0]
-        v = np.float32(equations.share_of_language(equations.share_of_graph(1.0))) * language
-        h = self._to_length(v) * v
-        return Taste(h, h, language, np.empty(0, dtype=np.int64), np.empty((0, equations.dim), dtype=np.float32))
 
     def _read_together(self, texts: Array | None, known: Array) -> tuple[Array, bool]:
         """z^L of somebody without a text of its own: W of the normalised mean of the items' z̃."""

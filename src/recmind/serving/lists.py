@@ -13,6 +13,7 @@ from recmind.serving.filtering import admits
 from recmind.serving.folding import unit
 from recmind.serving.options import Options
 from recmind.serving.state import State
+from recmind.serving.wishes import Wish
 
 Array = np.ndarray
 
@@ -50,6 +51,32 @@ def best_lists(
         there = row >= 0
         found.append(_ordered(state, values[there], row[there], k, options, penalty))
     return found
+
+
+def best_for_wish(state: State, wish: Wish, k: int, options: Options, left_out: Array) -> list[Suggestion]:
+    """The k best items of a wish, by its scores; ``left_out`` are codes that must not stand in the list."""
+    allowed = None if options.filters.allow is None else _codes(state, options.filters.allow)
+    fine = np.ones(len(wish.scores), dtype=bool)
+    mask, n = _admitted(state, options, allowed), state.base.n_items
+    if mask is not None:
+        fine[:n] = mask
+    if state.added.n:
+        fine[n:] = _late_admitted(state, options, allowed)
+    fine[_codes(state, options.filters.deny)] = False
+    fine[left_out] = False
+    codes, penalty = np.flatnonzero(fine), options.popularity_penalty
+    values = wish.scores[codes]
+    if penalty:
+        degrees = state.base.items[:, -1]
+        if state.added.n:
+            degrees = np.append(degrees, state.added.tables[BundleTensors.ITEMS][: state.added.n, -1])
+        values = values - penalty * degrees[codes]
+    pool = pool_size(k) if options.diversity else k
+    if pool < len(codes):
+        part = np.argpartition(-values, pool - 1)[:pool]
+        values, codes = values[part], codes[part]
+    order = np.lexsort((codes, -values))
+    return _ordered(state, values[order], codes[order], k, options, penalty)
 
 
 def _ordered(state: State, values: Array, codes: Array, k: int, options: Options, penalty: float) -> list[Suggestion]:
@@ -106,12 +133,7 @@ def _late(
 ) -> tuple[Array, Array]:
     """Scores and codes of all later items, ``(b, n_added)``; -inf and -1 for those that may not be listed."""
     added, n = state.added, state.base.n_items
-    codes = np.arange(n, n + added.n)
-    fine = added.alive
-    if options.filters.by_facts:
-        fine = fine & np.array([admits(options.filters, facts) for facts in added.facts[: added.n]], dtype=bool)
-    if allowed is not None:
-        fine = fine & np.isin(codes, allowed)
+    codes, fine = np.arange(n, n + added.n), _late_admitted(state, options, allowed)
     rows = added.tables[BundleTensors.ITEMS][: added.n]
     if by_direction and not state.base.equations.cosine:
         rows = np.hstack([unit(rows[:, :-1]), rows[:, -1:]])
@@ -121,6 +143,16 @@ def _late(
         late = gone[gone >= n] - n
         scores[row, late] = -np.inf
     return scores, np.where(scores == -np.inf, -1, codes)
+
+
+def _late_admitted(state: State, options: Options, allowed: Array | None) -> Array:
+    """Which of the later items may be listed, bool ``(n_added,)``."""
+    added, fine = state.added, state.added.alive
+    if options.filters.by_facts:
+        fine = fine & np.array([admits(options.filters, facts) for facts in added.facts[: added.n]], dtype=bool)
+    if allowed is not None:
+        fine = fine & np.isin(np.arange(state.base.n_items, state.base.n_items + added.n), allowed)
+    return fine
 
 
 def _codes(state: State, items: Sequence[str]) -> Array:

@@ -14,10 +14,11 @@ from recmind.serving import lookup
 from recmind.serving.answers import Person, Placement, Reason, Status, Suggestion, WordPart
 from recmind.serving.changing import checked_fields, there
 from recmind.serving.folding import Taste, unit
-from recmind.serving.lists import best_lists
+from recmind.serving.lists import best_for_wish, best_lists
 from recmind.serving.options import Options
 from recmind.serving.reasons import nearest_words, reason
 from recmind.serving.state import State, fields_of
+from recmind.serving.wishes import Wish, mixed, read_wish
 
 MOST = 1000
 """Items of one list at most."""
@@ -44,7 +45,8 @@ class Reader:
     ) -> list[Suggestion]:
         """The k best items of a user, who may have come after training; with ``text`` also of a wish in words.
 
-        With a text the taste is (1-v) h_user + v h_text, v = ``text_weight``.
+        With a text the scores are (1-v) of the user's and v of the likeness of texts, both standardised, with
+        v = ``text_weight``; see :mod:`recmind.serving.wishes`.
 
         Raises
         ------
@@ -55,10 +57,8 @@ class Reader:
         """
         state = self._state
         vector = state.vector_of(user)
-        if text is not None:
-            vector = _mixed(vector, self._wish(state, text).vector, text_weight)
         seen = state.known_to(user) if options.leave_out_seen else _NOBODY
-        return best_lists(state, vector[None], _checked(k), options, [seen])[0]
+        return self._listed(state, vector, _checked(k), options, seen, text, text_weight)
 
     def recommend_many(self, users: Sequence[str], k: int = 10, *, options: Options = _PLAIN) -> list[list[Suggestion]]:
         """The same for several users in one search."""
@@ -85,15 +85,13 @@ class Reader:
         state = self._state
         codes = _codes(state, items)
         vector = state.taste_for(codes).vector
-        if text is not None:
-            wish = self._wish(state, text).vector
-            vector = _mixed(vector, wish, text_weight) if len(codes) else wish
-        return best_lists(state, vector[None], _checked(k), options, [codes if options.leave_out_seen else _NOBODY])[0]
+        seen, weight = codes if options.leave_out_seen else _NOBODY, text_weight if len(codes) else 1.0
+        return self._listed(state, vector, _checked(k), options, seen, text, weight)
 
     def recommend_for_text(self, text: str, k: int = 10, *, options: Options = _PLAIN) -> list[Suggestion]:
-        """The k best items of somebody of whom only these words are known; nothing is kept."""
+        """The k items whose texts are most like these words, by the cosine; nothing is kept."""
         state = self._state
-        return best_lists(state, self._wish(state, text).vector[None], _checked(k), options, [_NOBODY])[0]
+        return best_for_wish(state, read_wish(state, text), _checked(k), options, _NOBODY)
 
     def similar_items(self, item: str, k: int = 10, *, options: Options = _PLAIN) -> list[Suggestion]:
         """The k items whose vectors point most nearly the way of ``item``'s; the score is the cosine."""
@@ -164,13 +162,14 @@ class Reader:
         """The same for several items and one taste."""
         state = self._state
         codes = [state.item_code(item) for item in items]
-        taste = self._taste(state, user, history, text, text_weight)
+        taste, wish = self._taste(state, user, history, text, text_weight)
         row = None if user is None else state.find_user(user)[0]
-        found = [reason(state, taste, code, history_items=history_items, user=row) for code in codes]
+        found = [reason(state, taste, code, history_items=history_items, user=row, wish=wish) for code in codes]
         if not words or not state.base.equations.reads:
             return found
         return [
-            replace(one, words=self._words(state, taste, code, words)) for one, code in zip(found, codes, strict=True)
+            replace(one, words=self._words(state, taste, wish, code, words))
+            for one, code in zip(found, codes, strict=True)
         ]
 
     # -- looking things up ---------------------------------------------------------------------------------------
@@ -256,26 +255,35 @@ class Reader:
 
     # -- parts ---------------------------------------------------------------------------------------------------
 
-    def _words(self, state: State, taste: Taste, code: int, n: int) -> tuple[WordPart, ...]:
-        named, vectors = state.base.speech.words(fields_of(state, [code])[0])
-        views = state.base.folding.project(vectors, np.ones(len(vectors), dtype=bool))
-        return nearest_words(taste, named, views, n)
+    def _listed(
+        self, state: State, vector: np.ndarray, k: int, options: Options, seen: np.ndarray, text: str | None, v: float
+    ) -> list[Suggestion]:
+        """The list of a taste, with a wish where there is a text."""
+        wish = None if text is None else _beside(state, read_wish(state, text), vector, _checked_weight(v))
+        if wish is None:
+            return best_lists(state, vector[None], k, options, [seen])[0]
+        return best_for_wish(state, wish, k, options, seen)
 
-    def _wish(self, state: State, text: str) -> Taste:
-        return state.base.folding.wish(state.base.speech.wish(text))
+    def _words(self, state: State, taste: Taste | None, wish: Wish | None, code: int, n: int) -> tuple[WordPart, ...]:
+        named, vectors = state.base.speech.words(fields_of(state, [code])[0])
+        return nearest_words(state, taste, wish, named, vectors, n)
 
     def _taste(
         self, state: State, user: str | None, history: Sequence[str] | None, text: str | None, weight: float
-    ) -> Taste:
+    ) -> tuple[Taste | None, Wish | None]:
+        """Whose taste it is and what was wished for; ``None`` for what does not count."""
         if (user is not None) + (history is not None) + (text is not None) == 0 or (user is not None and history):
             raise DataError(
                 "whose taste?", where="user, history, text", accepted="a user or a history, a text, or both"
             )
-        wish = None if text is None else self._wish(state, text)
+        wish = None if text is None else read_wish(state, text)
         if user is None and not history:
-            return wish if wish is not None else state.taste_for(_NOBODY)
+            return (None, wish) if wish is not None else (state.taste_for(_NOBODY), None)
         taste = state.taste_of(user) if user is not None else state.taste_for(_codes(state, history or ()))
-        return taste if wish is None else taste.mixed(wish, _checked_weight(weight))
+        if wish is None:
+            return taste, None
+        both = _beside(state, wish, taste.vector, _checked_weight(weight))
+        return (None if weight == 1 else taste), both
 
     def _like(self, state: State, h: np.ndarray, k: int, options: Options, own: np.ndarray) -> list[Suggestion]:
         if not h.any():
@@ -311,9 +319,11 @@ def _checked_weight(weight: float) -> float:
     return weight
 
 
-def _mixed(vector: np.ndarray, wish: np.ndarray, weight: float) -> np.ndarray:
-    weight = _checked_weight(weight)
-    return np.float32(1 - weight) * vector + np.float32(weight) * wish
+def _beside(state: State, wish: Wish, vector: np.ndarray, weight: float) -> Wish | None:
+    """A wish with somebody's h: the wish itself at weight 1, nothing of it at 0."""
+    if weight == 0:
+        return None
+    return wish if weight == 1 else mixed(state, wish, vector, weight)
 
 
 def _codes(state: State, items: Sequence[str]) -> np.ndarray:

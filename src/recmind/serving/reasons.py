@@ -14,9 +14,16 @@ text, so
 
     s(u, i) = own·h_i + Σ_j c_j·h_i + w d̃_i
 
-Both hold up to rounding. The nearness of words is no part of the score: each
+A wish alone has the score l_i, the likeness of the texts, which is all language and all own. Beside a user or a
+history (:mod:`recmind.serving.wishes`) every part of u_i counts as what it is more than the average item's, times
+(1-v) / σ_u: h̄ is taken from h_i, the mean l from l_i, the mean d̃ from d̃_i. The wish adds v (l_i - l̄) / σ_l to the
+language and to ``own``.
+
+All hold up to rounding. The nearness of words is no part of the score: each
 word of the item's text is read alone by the language model, projected to the
-language view, and compared by its cosine with the taste's language view.
+language view, and compared by its cosine with the taste's language view. With a
+wish the words are compared with it as they are, without the projection; beside
+somebody's taste it is (1-v) of the one cosine and v of the other.
 """
 
 from __future__ import annotations
@@ -27,11 +34,20 @@ from recmind.schema import BundleTensors
 from recmind.serving.answers import HistoryPart, Reason, WordPart
 from recmind.serving.folding import Taste, unit
 from recmind.serving.state import State
+from recmind.serving.wishes import Wish
 
 Array = np.ndarray
 
 
-def reason(state: State, taste: Taste, item: int, *, history_items: int, user: int | None = None) -> Reason:
+def reason(
+    state: State,
+    taste: Taste | None,
+    item: int,
+    *,
+    history_items: int,
+    user: int | None = None,
+    wish: Wish | None = None,
+) -> Reason:
     """The parts of a score.
 
     Parameters
@@ -39,46 +55,68 @@ def reason(state: State, taste: Taste, item: int, *, history_items: int, user: i
     state:
         Where the item is.
     taste:
-        The user's side.
+        The user's side; ``None`` for a wish alone.
     item:
         Code of the item.
     history_items:
         How many items of the history to name.
     user:
         Row of a user who was there in training, for the gate.
+    wish:
+        What was wished for, mixed with the taste where there is one.
     """
+    item_gate = _gates(state, BundleTensors.ITEMS_GATES, item)
+    user_gate = None if user is None else _gates(state, BundleTensors.USERS_GATES, user)
+    if taste is None:
+        assert wish is not None
+        like = float(wish.scores[item])
+        return Reason(state.item_id(item), like, like, 0.0, 0.0, 0.0, like, item_gate=item_gate, user_gate=user_gate)
     codes = np.array([item])
     row = state.rows(BundleTensors.ITEMS, codes)[0].astype(np.float64)
-    h, popularity = row[:-1], float(state.base.equations.popularity * row[-1])
-    of_item = np.zeros_like(h)
+    of_item = np.zeros_like(row[:-1])
     if BundleTensors.ITEMS_LANGUAGE in state.base.tables:
-        scale = float(state.rows(BundleTensors.ITEMS_SCALE, codes)[0])
-        of_item = scale * state.rows(BundleTensors.ITEMS_LANGUAGE, codes)[0].astype(np.float64)
-    vector, of_user = taste.vector.astype(np.float64), taste.language.astype(np.float64)
+        by_text = float(state.rows(BundleTensors.ITEMS_SCALE, codes)[0])
+        of_item = by_text * state.rows(BundleTensors.ITEMS_LANGUAGE, codes)[0].astype(np.float64)
+    scale, wished = 1.0, 0.0
+    if wish is not None and wish.by_user is not None and wish.by_text is not None:
+        mean, mean_of_item = state.base.averages
+        row, of_item = row - mean, of_item - mean_of_item
+        scale = (1 - wish.weight) * wish.by_user.factor
+        wished = wish.weight * wish.by_text.factor * (float(wish.likeness[item]) - wish.by_text.mean)
+    h, popularity = row[:-1], scale * float(state.base.equations.popularity * row[-1])
+    vector, of_user = scale * taste.vector.astype(np.float64), scale * taste.language.astype(np.float64)
     graph_user, graph_item = vector - of_user, h - of_item
-    carried = taste.carried.astype(np.float64) @ h
+    carried = scale * (taste.carried.astype(np.float64) @ h)
     there = np.array([state.is_there(code) for code in taste.items], dtype=bool)
     largest = np.argsort(-carried, kind="stable")
     named = [place for place in largest if there[place]][:history_items]
     return Reason(
         item_id=state.item_id(item),
-        score=float(vector @ h) + popularity,
-        language=float(of_user @ of_item),
+        score=float(vector @ h) + popularity + wished,
+        language=float(of_user @ of_item) + wished,
         graph=float(graph_user @ graph_item),
         cross=float(of_user @ graph_item + graph_user @ of_item),
         popularity=popularity,
-        own=float(vector @ h - carried.sum()),
+        own=float(vector @ h - carried.sum()) + wished,
         history=tuple(HistoryPart(state.item_id(int(taste.items[p])), float(carried[p])) for p in named),
-        item_gate=_gates(state, BundleTensors.ITEMS_GATES, item),
-        user_gate=None if user is None else _gates(state, BundleTensors.USERS_GATES, user),
+        item_gate=item_gate,
+        user_gate=user_gate,
     )
 
 
-def nearest_words(taste: Taste, words: list[str], views: Array, n: int) -> tuple[WordPart, ...]:
-    """The n words whose language views ``(m, d)`` point most nearly the way of the taste's."""
-    if not taste.view.any() or not words:
+def nearest_words(
+    state: State, taste: Taste | None, wish: Wish | None, words: list[str], vectors: Array, n: int
+) -> tuple[WordPart, ...]:
+    """The n words whose z̃ ``(m, d_lm)`` point most nearly the way of the wish, or their language views of the taste."""
+    weight = 0.0 if wish is None else wish.weight
+    cosines = np.zeros(len(words))
+    if wish is not None:
+        cosines += weight * (unit(vectors) @ wish.direction)
+    if taste is not None and taste.view.any() and len(words):
+        views = state.base.folding.project(vectors, np.ones(len(vectors), dtype=bool))
+        cosines += (1 - weight) * (unit(views) @ unit(taste.view))
+    elif wish is None:
         return ()
-    cosines = unit(views) @ unit(taste.view)
     best = np.argsort(-cosines, kind="stable")[:n]
     return tuple(WordPart(words[place], float(cosines[place])) for place in best)
 

@@ -57,6 +57,22 @@ class Base:
         directions = unit(self.items[:, :-1])
         return ExactSearch(np.hstack([directions, self.items[:, -1:]]), self.threads)
 
+    @cached_property
+    def text_directions(self) -> Array:
+        """z̃ of the items at length 1, zero without a text, ``(n_items, d_lm)``; the table itself where it is so."""
+        texts = self.tables[BundleTensors.ITEMS_TEXTS]
+        lengths = np.sqrt(np.einsum("nd,nd->n", texts, texts))
+        return texts if (np.abs(lengths[lengths > 0] - 1) < 1e-6).all() else unit(texts)
+
+    @cached_property
+    def averages(self) -> tuple[Array, Array]:
+        """Mean h and d̃ of the items ``(d + 1,)``, and the mean of the part of h that is z^L ``(d,)``, float64."""
+        mean = self.items.mean(axis=0, dtype=np.float64)
+        if BundleTensors.ITEMS_LANGUAGE not in self.tables:
+            return mean, np.zeros(len(mean) - 1)
+        scale, language = self.tables[BundleTensors.ITEMS_SCALE], self.tables[BundleTensors.ITEMS_LANGUAGE]
+        return mean, scale.astype(np.float64) @ language / len(language)
+
     def known_to(self, user: int) -> Array:
         """Codes of the items that a user is known to have, those trained on first, oldest first."""
         return self.codes[self.offsets[user] : self.offsets[user + 1]]
@@ -277,7 +293,7 @@ class State:
             BundleTensors.ITEMS_GATES: placed.gates,
             BundleTensors.ITEMS_KNOWN: known,
         }
-        if self.base.equations.own_text:
+        if BundleTensors.ITEMS_TEXTS in self.base.tables:
             tables[BundleTensors.ITEMS_TEXTS] = texts
         return replace(self, added=self.added.more(fields, tables))
 
