@@ -64,3 +64,12 @@ def test_a_model_of_the_graph_alone_is_calibrated_too():
     found = calibrate(model, lambda: -abs(model.recent_weight - 0.5))
     assert (found["recent_weight"], found["popularity_factor"]) == (0.5, 1.0)
     assert model.state_dict()["rho"] == 0.5
+
+
+def test_parameters_of_before_there_was_a_weight_can_be_read():
+    graph = build_graph(np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), 2, 3)
+    config = load_config("default", model="lightgcn", overrides={"model.recent.weight": 0.25}).model
+    model = build_model(graph, None, config, seed=0)
+    assert isinstance(model, LightGCN)
+    model.load_state_dict({name: value for name, value in model.state_dict().items() if name != "rho"})
+    assert model.recent_weight == 0.25

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +56,12 @@ class GraphModel(nn.Module):
         if "rho" not in self._buffers:
             self.register_buffer("rho", torch.tensor(self.config.recent.weight))
         return self.get_buffer("rho")
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As in torch; runs of before ρ was a part of the model keep the recipe's."""
+        if "rho" in self._buffers and "rho" not in state_dict:
+            state_dict = {**state_dict, "rho": self.get_buffer("rho")}
+        return super().load_state_dict(state_dict, strict, assign)
 
     @property
     def recent_weight(self) -> float:
