@@ -289,7 +289,9 @@ def _print_new_item(
 
 def _print_next(console: Console, folder: Path, seconds: float) -> None:
     console.print(
-        f"\n[bold]Done[/] in {seconds:.0f} s; everything is below {folder}. Now with your own tables:\n\n"
+        f"\n[bold]Done[/] in {seconds:.0f} s; everything is below {folder}. Look at it in a browser:\n\n"
+        f"  recmind serve {folder / 'runs' / 'recmind'}\n\n"
+        "Then with your own tables:\n\n"
         "  recmind prepare table --interactions purchases.csv --items products.csv --out data/mine\n"
         "  recmind train data/mine --out runs/mine\n"
     )
