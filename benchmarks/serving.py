@@ -138,7 +138,7 @@ class Load:
     async def _one(self, kind: str, request: bytes, due: float) -> None:
         loop, tally = asyncio.get_running_loop(), self.tallies.setdefault(kind, Tally())
         try:
-            connection = self._free.pop() if self._free else await self._connect()
+            connection = self._open_one() or await self._connect()
             tally.lateness.append(loop.time() - due)
             status = await connection.ask(request)
         except OSError as error:
@@ -149,6 +149,13 @@ class Load:
             tally.fail(str(status))
         else:
             tally.latencies.append(loop.time() - due)
+
+    def _open_one(self) -> Connection | None:
+        """A connection that waits for work; the server closes those that it refused."""
+        while self._free:
+            if (connection := self._free.pop()).transport is not None:
+                return connection
+        return None
 
     async def _connect(self) -> Connection:
         _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", self.port)
