@@ -30,7 +30,7 @@ from recmind.files import new_folder
 from recmind.language.features import encoder_manifest, load_encoder
 from recmind.schema import BundleFiles, BundleTensors
 from recmind.serving.bundle import seal, write_json, write_tensors
-from recmind.serving.folding import Equations, Folding
+from recmind.serving.folding import Equations, Folding, unit
 from recmind.serving.index import Kind, build_index
 from recmind.serving.live import LiveRecommender
 from recmind.serving.options import Filters, Options
@@ -39,18 +39,30 @@ WORDS = (
     "quiet red steel travel garden winter camera cable oak wool running kids phone kitchen light heavy soft sharp"
 ).split()
 HISTORY = 12
+D_LM = 384
 
 
 def make(out: Path, n_items: int, n_users: int, index: Kind, seed: int) -> None:
     rng = np.random.default_rng(seed)
     items, _ = generated(n_items, 1, seed)
-    hidden = {"projection.0": (256, 384), "projection.2": (DIM, 256)}
+    hidden = {"projection.0": (256, D_LM), "projection.2": (DIM, 256)}
     parameters = {f"{name}.weight": _normal(rng, *shape) / np.sqrt(shape[1]) for name, shape in hidden.items()}
     parameters |= {f"{name}.bias": np.zeros(shape[0], np.float32) for name, shape in hidden.items()}
     parameters |= {"gate.weight": np.zeros((2, 2, 2 * DIM + 1), np.float32), "gate.bias": np.ones((2, 2), np.float32)}
     share = 1 / 3
     equations = Equations(
-        DIM, True, 0.5, False, share, share, 2, True, False, POPULARITY, float(items[:, -1].mean()), True, True
+        DIM,
+        cosine=True,
+        alpha=0.5,
+        first=share,
+        others=share,
+        layers=2,
+        starts_with_text=True,
+        popularity=POPULARITY,
+        average_degree=float(items[:, -1].mean()),
+        recent_weight=0.5,
+        folds=True,
+        reads=True,
     )
     codes = rng.zipf(1.2, n_users * HISTORY).astype(np.int64) % n_items
     degrees = np.maximum(np.bincount(codes, minlength=n_items), 1).astype(np.int32)
@@ -61,7 +73,8 @@ def make(out: Path, n_items: int, n_users: int, index: Kind, seed: int) -> None:
     users = np.empty((n_users, DIM), dtype=np.float32)
     for user in range(n_users):
         own = codes[offsets[user] : offsets[user + 1]]
-        users[user] = folding.fold(own, messages[own], language[own], known[own]).vector
+        taste = folding.fold(own, messages[own], language[own], known[own])
+        users[user] = folding.with_latest(taste, items[own[-10:], :-1], 0.5 * language[own[-10:]]).vector
     queries = np.hstack([users[:500], np.full((min(500, n_users), 1), POPULARITY, dtype=np.float32)])
     built = build_index(items, queries, index)
     config = load_config("default")
@@ -89,6 +102,7 @@ def make(out: Path, n_items: int, n_users: int, index: Kind, seed: int) -> None:
             BundleTensors.USERS_FREE: np.zeros_like(users),
             BundleTensors.ITEMS: items,
             BundleTensors.ITEMS_LANGUAGE: language,
+            BundleTensors.ITEMS_TEXTS: unit(_normal(rng, n_items, D_LM)),
             BundleTensors.ITEMS_SCALE: np.full(n_items, 0.5, dtype=np.float32),
             BundleTensors.ITEMS_KNOWN: known,
             BundleTensors.ITEMS_MESSAGES: messages,
