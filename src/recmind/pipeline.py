@@ -26,8 +26,9 @@ from recmind.model.scorer import Scorer
 from recmind.model.views import VectorScorer
 from recmind.schema import Files, Tensors
 from recmind.serving.recommender import LeaveOut, Recommender, check_format, write_recommendations
+from recmind.training.pilots import Pilot, chosen, fly
 from recmind.training.run_folder import RunFolder
-from recmind.training.trainer import Fitted, Trainer
+from recmind.training.trainer import Fitted, Trainer, Validate
 
 if TYPE_CHECKING:
     from recmind.training.language_phase import LanguagePhase
@@ -89,12 +90,13 @@ def train_run(
             model = build_model(graph, texts.to(device) if texts else None, config.model, seed=config.seed)
         phase = _language_phase(model, loaded, split, config, texts, run, show_progress)
         with threads(config.threads or fitting_threads(len(split.train), config.model.dim)), clock("train"):
+            config, pilots = _piloted(model, split, config, run, texts, show_progress)
             scorer, fitted = _train(model, split, config, run, fingerprint, resume, show_progress, phase)
         if phase is not None:
             texts = _trained_texts(phase, run)
         if fitted is not None:
             # Of an interrupted run the seconds before count too, and reading a checkpoint does not.
-            clock.seconds["train"] = round(fitted.seconds, 3)
+            clock.seconds["train"] = round(fitted.seconds + sum(pilot.seconds for pilot in pilots), 3)
         run.write_text(Files.HISTORY, "".join(json.dumps(row) + "\n" for row in (fitted.history if fitted else [])))
         run.write_model(_model_tensors(model, scorer, texts))
         with clock("evaluate"):
@@ -117,10 +119,13 @@ def train_run(
             seconds=clock.seconds,
             peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         )
+        if pilots:
+            metrics["pilots"] = [vars(pilot) for pilot in pilots]
         if fitted is not None and fitted.calibrated:
             metrics["calibrated"] = {key: round(value, 6) for key, value in fitted.calibrated.items()}
         run.write_json(Files.METRICS, metrics)
-        (run / Files.CHECKPOINT).unlink(missing_ok=True)
+        for name in (Files.CHECKPOINT, Files.PILOTS):
+            (run / name).unlink(missing_ok=True)
         shutil.rmtree(run / Files.TABLES, ignore_errors=True)
         return metrics
 
@@ -191,6 +196,33 @@ def text_inputs(
     )
 
 
+def _piloted(
+    model: Built, split: Split, config: Config, run: RunFolder, texts: TextInputs | None, show_progress: bool
+) -> tuple[Config, list[Pilot]]:
+    """The settings with the temperature that the pilots chose, and the pilots, where there is something to choose."""
+    validate = _validation(split, config)
+    if isinstance(model, Computed) or validate is None or len(config.training.temperatures) == 1:
+        return config, []
+    device = model.graph.degrees.device
+
+    def fit(short: Config) -> Fitted:
+        own = build_model(model.graph, texts.to(device) if texts else None, short.model, seed=short.seed)
+        assert not isinstance(own, Computed)
+        title = f"Pilot, temperature {short.training.temperature}"
+        return Trainer(own, split, short, validate=validate, title=title, show_progress=show_progress).train()
+
+    known = [Pilot(**row) for row in run.read_json(Files.PILOTS)] if (run / Files.PILOTS).exists() else []
+    pilots = fly(config, fit, known, lambda rows: run.write_json(Files.PILOTS, rows))
+    return chosen(config, pilots), pilots
+
+
+def _validation(split: Split, config: Config) -> Validate | None:
+    """What training watches, where there is a validation part."""
+    if not len(split.valid):
+        return None
+    return lambda scorer: validation_metrics(scorer, split, config.evaluation, metric=config.training.metric)
+
+
 def _train(
     model: Built,
     split: Split,
@@ -204,15 +236,11 @@ def _train(
     if isinstance(model, Computed):
         model.fit()
         return model, None
-
-    def validate(scorer: Scorer) -> float:
-        return validation_metrics(scorer, split, config.evaluation, metric=config.training.metric)
-
     trainer = Trainer(
         model,
         split,
         config,
-        validate=validate if len(split.valid) else None,
+        validate=_validation(split, config),
         checkpoint=run / Files.CHECKPOINT,
         fingerprint=fingerprint,
         language=language,

@@ -78,6 +78,8 @@ class Files:
     HISTORY: Final = "history.jsonl"
     STATE: Final = "state.json"
     CHECKPOINT: Final = "checkpoint.safetensors"
+    PILOTS: Final = "pilots.json"
+    """The pilots flown so far; gone when the run is finished, whose metrics tell of them."""
     MODEL: Final = "model.safetensors"
     SPLIT: Final = "split.parquet"
     """Every interaction as dense codes with its part, kept with the run so that it stands alone."""

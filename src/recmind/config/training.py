@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from recmind.config.base import Positive, Settings
+
+_Above0 = Annotated[float, Field(gt=0.0)]
 
 
 class TrainingConfig(Settings):
@@ -14,8 +16,12 @@ class TrainingConfig(Settings):
 
     loss: Literal["bpr", "softmax"] = "bpr"
     """`bpr` (the paper) or `softmax`: sampled softmax over the positive and the negatives."""
-    temperature: Annotated[float, Field(gt=0.0)] = 1.0
-    """Divisor of the scores in the recommendation loss."""
+    temperature: _Above0 | Annotated[tuple[_Above0, ...], Field(min_length=1)] = 1.0
+    """Divisor of the scores in the recommendation loss. Of a list, the one whose pilot, a short training of its own, is
+    best on the validation part; without such a part the first."""
+    pilot_epochs: Positive = 20
+    """Epochs of a pilot at most: where `temperature` is a list, each entry is trained that long, and then the best one
+    from the start."""
     negatives: Literal["uniform", "popularity"] = "uniform"
     """How negatives are drawn: every item alike, or ∝ degree^ρ."""
     n_negatives: Positive = 1
@@ -52,6 +58,20 @@ class TrainingConfig(Settings):
     (`model.recent.weight` is only the start then) and by how much the popularity term of `recmind` is too large."""
     checkpoint_seconds: Annotated[float, Field(ge=0.0)] = 60.0
     """Write a checkpoint at the end of an epoch when the last one is older than this."""
+
+    @field_validator("temperature", mode="before")
+    @classmethod
+    def _number_or_numbers(cls, value: object) -> object:
+        """One problem in place of one for each way in which the value could have been meant."""
+        numbers = value if isinstance(value, list | tuple) else [value]
+        if not numbers or not all(isinstance(n, int | float) and not isinstance(n, bool) and n > 0 for n in numbers):
+            raise ValueError("input should be a number greater than 0, or a list of such numbers")
+        return value
+
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """:attr:`temperature` as a list; the first one counts where nothing chooses."""
+        return self.temperature if isinstance(self.temperature, tuple) else (self.temperature,)
 
 
 class EvaluationConfig(Settings):

@@ -1,4 +1,4 @@
-"""Two numbers that training cannot learn, chosen on the validation part when it is over."""
+"""Three numbers that training cannot learn, chosen on the validation part when it is over."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ from collections.abc import Callable
 from typing import Final
 
 import torch
+from torch import Tensor
 
 from recmind.model.recmind import RecMind
 from recmind.model.views import GraphModel
 
 RECENT: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """ρ that are tried: how much a user's latest items count (`model.recent.weight`)."""
-POPULARITY: Final = (1.0, 0.85, 0.7, 0.55)
+DECAY: Final = (0.2, 0.4, 0.6)
+"""How an item's share falls with each one after it (`model.recent.decay`), tried where ρ is above 0."""
+POPULARITY: Final = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25)
 """Factors of w that are tried: how much of the learnt popularity counts."""
 COST: Final = 0.005
 """Share of the metric that may be given up for a smaller popularity term."""
@@ -20,12 +23,13 @@ COST: Final = 0.005
 
 @torch.no_grad()
 def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]:
-    """Set ρ and w to what validation prefers.
+    """Set ρ, the decay of the latest items and w to what validation prefers.
 
     The training loss sees a user's items all at once and the items of the
     catalogue among them: what came last, and that a user does not buy the
     bestsellers again, it cannot see. First ρ is the best of :data:`RECENT`, the
-    smaller one of equals. Then w takes the smallest factor of
+    smaller one of equals, and with it the decay of :data:`DECAY`, that of the
+    settings if it is as good. Then w takes the smallest factor of
     :data:`POPULARITY` that costs at most :data:`COST` of the metric: popularity
     is what keeps rare items out of the lists, so no more of it than pays.
 
@@ -37,26 +41,65 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
     Returns
     -------
     dict
-        ``recent_weight``, ``popularity_factor``, and the metric ``before`` and ``after``.
+        ``recent_weight``, ``recent_decay``, ``popularity_factor``, and the metric ``before`` and ``after``.
     """
     before = value()
-    rho = model.keep_recent_weight()
-    tried = {float(rho): before}
-    for weight in RECENT:
-        if weight not in tried:
-            rho.fill_(weight)
-            tried[weight] = value()
-    best = max(sorted(tried), key=lambda weight: tried[weight])
-    rho.fill_(best)
-    found, factor = tried[best], 1.0
+    rho, decay = model.keep_recent()
+    weight, found = _best(rho, sorted({*RECENT, model.recent_weight}), value, {model.recent_weight: before})
+    fall = model.recent_decay
+    if weight:
+        fall, found = _best(decay, [fall, *DECAY], value, {fall: found})
+    factor = 1.0
     if isinstance(model, RecMind) and model.popularity is not None:
-        learnt = model.popularity.clone()
-        values = {1.0: found}
-        for candidate in POPULARITY[1:]:
-            model.popularity.copy_(candidate * learnt)
-            values[candidate] = value()
-        enough = max(values.values()) * (1 - COST)
-        factor = min(candidate for candidate, got in values.items() if got >= enough)
-        model.popularity.copy_(factor * learnt)
-        found = values[factor]
-    return {"recent_weight": best, "popularity_factor": factor, "before": before, "after": found}
+        factor, found = _least_popularity(model.popularity, value, found)
+    return {
+        "recent_weight": weight,
+        "recent_decay": fall,
+        "popularity_factor": factor,
+        "before": before,
+        "after": found,
+    }
+
+
+@torch.no_grad()
+def foreseen(model: GraphModel, value: Callable[[], float]) -> float:
+    """The metric that calibration is likely to come to: the better one with all and with half of the popularity term.
+
+    For early stopping. As training goes on, w grows and the vectors get better;
+    watched with the whole w, training would stop where the first outweighs the
+    second, though calibration is about to take much of w away again.
+    """
+    found = value()
+    if not isinstance(model, RecMind) or model.popularity is None:
+        return found
+    learnt = model.popularity.clone()
+    model.popularity.copy_(0.5 * learnt)
+    found = max(found, value())
+    model.popularity.copy_(learnt)
+    return found
+
+
+def _best(
+    buffer: Tensor, candidates: list[float], value: Callable[[], float], tried: dict[float, float]
+) -> tuple[float, float]:
+    """Leave the best candidate in ``buffer``, of equals the first; it and its value. ``tried`` holds known values."""
+    for candidate in candidates:
+        if candidate not in tried:
+            buffer.fill_(candidate)
+            tried[candidate] = value()
+    best = max(candidates, key=lambda candidate: tried[candidate])
+    buffer.fill_(best)
+    return best, tried[best]
+
+
+def _least_popularity(popularity: Tensor, value: Callable[[], float], whole: float) -> tuple[float, float]:
+    """Shrink w as far as it costs next to nothing; the factor and the metric with it. ``whole`` is the metric now."""
+    learnt = popularity.clone()
+    values = {1.0: whole}
+    for candidate in POPULARITY[1:]:
+        popularity.copy_(candidate * learnt)
+        values[candidate] = value()
+    enough = max(values.values()) * (1 - COST)
+    factor = min(candidate for candidate, got in values.items() if got >= enough)
+    popularity.copy_(factor * learnt)
+    return factor, values[factor]

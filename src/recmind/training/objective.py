@@ -64,7 +64,7 @@ class Objective:
         views = self.model(generator, wanted)
         h = self.model.final(views)
         h_users, h_items = gather_rows(h, wanted.locate(users)), gather_rows(h, wanted.locate(items + n_users))
-        h_users = h_users / settings.temperature
+        h_users = h_users / settings.temperatures[0]
         positive = (h_users * h_items).sum(1)
         if settings.loss == "softmax":
             cf = sampled_softmax(positive, self._shared_scores(h_users, h, wanted, items, drawn), overwrite=True)

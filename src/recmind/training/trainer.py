@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from recmind.errors import TrainingError
 from recmind.model.recmind import RecMind
 from recmind.model.scorer import Scorer
 from recmind.model.views import GraphModel, VectorScorer
-from recmind.training.calibration import calibrate
+from recmind.training.calibration import calibrate, foreseen
 from recmind.training.checkpoint import (
     Progress,
     load_checkpoint,
@@ -71,6 +71,8 @@ class Trainer:
         What the run depends on; a checkpoint of another one is refused.
     language:
         Trains the language model's adapters; ``None`` where text vectors are constants.
+    title:
+        What the progress bar says; by default the model's name.
     """
 
     def __init__(
@@ -83,11 +85,12 @@ class Trainer:
         checkpoint: Path | None = None,
         fingerprint: str = "",
         language: LanguagePhase | None = None,
+        title: str | None = None,
         show_progress: bool = True,
     ) -> None:
         self.model, self.split, self.config, self.validate = model, split, config, validate
         self.checkpoint, self.fingerprint, self.show_progress = checkpoint, fingerprint, show_progress
-        self.language = language
+        self.language, self.title = language, title or f"Training {config.model.name}"
         settings = config.training
         exponent = settings.popularity_exponent if settings.negatives == "popularity" else 0.0
         self.sampler = InteractionSampler(split, exponent=exponent, cold=settings.cold_negatives, graph=model.graph)
@@ -102,6 +105,13 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
 
     def fit(self, *, resume: bool = False) -> Fitted:
+        """:meth:`train`, then choose what training cannot learn, where ``training.calibrate`` asks for it."""
+        fitted = self.train(resume=resume)
+        if self.validate is None or not self.config.training.calibrate:
+            return fitted
+        return replace(fitted, calibrated=calibrate(self.model, self._value))
+
+    def train(self, *, resume: bool = False) -> Fitted:
         """Train, from the checkpoint if ``resume`` and there is one.
 
         Raises
@@ -122,15 +132,18 @@ class Trainer:
             self.model.load_state_dict(self.best)
             if self.language is not None:
                 self.language.restore_best(self.objective.replace_texts)
-        state, validate, found = self.state, self.validate, None
-        if validate is not None and self.config.training.calibrate:
-            found = calibrate(self.model, lambda: validate(self.scorer()))
-        return Fitted(state.best_epoch or state.epoch, state.best_value, state.seconds, state.history, found)
+        state = self.state
+        return Fitted(state.best_epoch or state.epoch, state.best_value, state.seconds, state.history)
 
     def scorer(self) -> VectorScorer:
         """The model as it stands, for ranking."""
         h = self.model.vectors()
         return VectorScorer(h[: self.model.n_users], h[self.model.n_users :])
+
+    def _value(self) -> float:
+        """The validation metric of the model as it stands."""
+        assert self.validate is not None
+        return self.validate(self.scorer())
 
     def _warmup(self) -> None:
         epochs = self.config.training.warmup_epochs if isinstance(self.model, RecMind) else 0
@@ -145,7 +158,7 @@ class Trainer:
 
     def _joint(self) -> None:
         settings = self.config.training
-        with bars.task(f"Training {self.config.model.name}", settings.max_epochs, show=self.show_progress) as advance:
+        with bars.task(self.title, settings.max_epochs, show=self.show_progress) as advance:
             advance(self.state.epoch)
             while self._goes_on():
                 row = self._epoch("joint", self._interaction_batches, self.objective.joint)
@@ -206,9 +219,8 @@ class Trainer:
 
     def _validated(self, row: dict[str, Any]) -> None:
         """Measure on the validation part, keep the best parameters, and decide whether to stop."""
-        assert self.validate is not None
         start = time.perf_counter()
-        value = self.validate(self.scorer())
+        value = foreseen(self.model, self._value) if self.config.training.calibrate else self._value()
         row[f"valid_{self.config.training.metric}"] = value
         self.state.seconds += time.perf_counter() - start
         if value > self.state.best_value:
