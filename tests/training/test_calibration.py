@@ -65,8 +65,8 @@ def test_without_latest_items_the_decay_stays(model: RecMind):
     assert set(asked) == {0.4}
 
 
-def test_of_equal_weights_the_smaller_and_less_popularity_where_it_costs_next_to_nothing(model: RecMind):
-    found = calibrate(model, metric(model, lambda w: 1.0, lambda c: 0.002 * c))
+def test_of_equals_the_smaller_weight_and_less_popularity(model: RecMind):
+    found = calibrate(model, metric(model, lambda w: 1.0, lambda c: 0.5))
     assert (found["recent_weight"], found["popularity_factor"]) == (0.0, POPULARITY[-1])
 
 

@@ -17,8 +17,6 @@ DECAY: Final = (0.2, 0.4, 0.6)
 """How an item's share falls with each one after it (`model.recent.decay`), tried where ρ is above 0."""
 POPULARITY: Final = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25)
 """Factors of w that are tried: how much of the learnt popularity counts."""
-COST: Final = 0.005
-"""Share of the metric that may be given up for a smaller popularity term."""
 
 
 @torch.no_grad()
@@ -29,9 +27,9 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
     catalogue among them: what came last, and that a user does not buy the
     bestsellers again, it cannot see. First ρ is the best of :data:`RECENT`, the
     smaller one of equals, and with it the decay of :data:`DECAY`, that of the
-    settings if it is as good. Then w takes the smallest factor of
-    :data:`POPULARITY` that costs at most :data:`COST` of the metric: popularity
-    is what keeps rare items out of the lists, so no more of it than pays.
+    settings if it is as good. Then w takes the best factor of
+    :data:`POPULARITY`, of equals the smaller one: popularity is what keeps rare
+    items out of the lists, so no more of it than pays.
 
     Parameters
     ----------
@@ -51,7 +49,7 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
         fall, found = _best(decay, [fall, *DECAY], value, {fall: found})
     factor = 1.0
     if isinstance(model, RecMind) and model.popularity is not None:
-        factor, found = _least_popularity(model.popularity, value, found)
+        factor, found = _popularity(model.popularity, value, found)
     return {
         "recent_weight": weight,
         "recent_decay": fall,
@@ -92,14 +90,12 @@ def _best(
     return best, tried[best]
 
 
-def _least_popularity(popularity: Tensor, value: Callable[[], float], whole: float) -> tuple[float, float]:
-    """Shrink w as far as it costs next to nothing; the factor and the metric with it. ``whole`` is the metric now."""
-    learnt = popularity.clone()
-    values = {1.0: whole}
-    for candidate in POPULARITY[1:]:
-        popularity.copy_(candidate * learnt)
-        values[candidate] = value()
-    enough = max(values.values()) * (1 - COST)
-    factor = min(candidate for candidate, got in values.items() if got >= enough)
-    popularity.copy_(factor * learnt)
-    return factor, values[factor]
+def _popularity(popularity: Tensor, value: Callable[[], float], whole: float) -> tuple[float, float]:
+    """Leave the best factor times the learnt w in ``popularity``; it and its value. ``whole`` is that of factor 1."""
+    learnt, values = popularity.clone(), {1.0: whole}
+    for factor in POPULARITY[1:]:
+        popularity.copy_(factor * learnt)
+        values[factor] = value()
+    best = max(sorted(values), key=lambda factor: values[factor])
+    popularity.copy_(best * learnt)
+    return best, values[best]
