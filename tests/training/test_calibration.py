@@ -14,7 +14,7 @@ from recmind.model.graph import build_graph
 from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
 from recmind.model.registry import build_model
-from recmind.training.calibration import DECAY, POPULARITY, RECENT, calibrate, foreseen
+from recmind.training.calibration import POPULARITY, RECENT, calibrate, foreseen
 
 
 @pytest.fixture
@@ -46,25 +46,6 @@ def test_the_best_values_are_found_and_set(model: RecMind, best: float, factor: 
     assert found["after"] == pytest.approx(value()) and found["after"] >= found["before"]
 
 
-@pytest.mark.parametrize("best", DECAY)
-def test_the_decay_is_chosen_where_the_latest_items_count(model: RecMind, best: float):
-    found = calibrate(model, lambda: float(model.recent_weight > 0) - abs(model.recent_decay - best))
-    assert found["recent_decay"] == best == pytest.approx(model.recent_decay)
-    assert found["after"] == pytest.approx(1.0)
-
-
-def test_without_latest_items_the_decay_stays(model: RecMind):
-    asked = []
-
-    def value() -> float:
-        asked.append(model.recent_decay)
-        return -model.recent_weight
-
-    found = calibrate(model, value)
-    assert (found["recent_weight"], found["recent_decay"]) == (0.0, pytest.approx(0.4))
-    assert set(asked) == {0.4}
-
-
 def test_of_equals_the_smaller_weight_and_less_popularity(model: RecMind):
     found = calibrate(model, metric(model, lambda w: 1.0, lambda c: 0.5))
     assert (found["recent_weight"], found["popularity_factor"]) == (0.0, POPULARITY[-1])
@@ -90,23 +71,25 @@ def test_parameters_of_before_there_was_a_weight_can_be_read():
     config = load_config("default", model="lightgcn", overrides={"model.recent.weight": 0.25}).model
     model = build_model(graph, None, config, seed=0)
     assert isinstance(model, LightGCN)
-    model.load_state_dict({name: value for name, value in model.state_dict().items() if name not in ("rho", "decay")})
-    assert (model.recent_weight, model.recent_decay) == (0.25, pytest.approx(config.recent.decay))
+    model.load_state_dict({name: value for name, value in model.state_dict().items() if name != "rho"})
+    assert model.recent_weight == 0.25
 
 
-@pytest.mark.parametrize("better", [0.5, 1.0])
-def test_training_watches_the_better_one_of_all_and_half_of_the_popularity(model: RecMind, better: float):
+@pytest.mark.parametrize(("weight", "factor"), [(0.5, 1.0), (0.5, 0.5), (4.0, 0.5)])
+def test_training_watches_the_best_of_what_calibration_may_come_to(model: RecMind, weight: float, factor: float):
     assert model.popularity is not None
-    value = metric(model, lambda w: 0.0, lambda c: -abs(c - better))
+    value = metric(model, lambda w: -abs(w - weight), lambda c: -abs(c - factor))
     assert foreseen(model, value) == pytest.approx(0.0)
-    assert model.popularity.item() == 2.0
+    assert (model.recent_weight, model.popularity.item()) == (0.5, 2.0)
 
 
-def test_training_watches_a_model_without_popularity_as_it_stands(model: RecMind):
+@pytest.mark.parametrize("weight", [0.5, 4.0])
+def test_without_popularity_training_watches_the_latest_items_alone(model: RecMind, weight: float):
     model.popularity, asked = None, []
 
     def value() -> float:
-        asked.append(1)
-        return 0.3
+        asked.append(model.recent_weight)
+        return -abs(model.recent_weight - weight)
 
-    assert (foreseen(model, value), len(asked)) == (0.3, 1)
+    assert foreseen(model, value) == 0.0
+    assert (asked, model.recent_weight) == ([0.5, 4.0], 0.5)

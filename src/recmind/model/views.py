@@ -51,29 +51,22 @@ class GraphModel(nn.Module):
     n_users: int
     n_items: int
 
-    def keep_recent(self) -> tuple[Tensor, Tensor]:
-        """ρ and the decay of ω as buffers, scalars: no gradient learns them, but the trainer may set them, and they
-        are saved with the model."""
-        settings = self.config.recent
-        for name, value in (("rho", settings.weight), ("decay", settings.decay)):
-            if name not in self._buffers:
-                self.register_buffer(name, torch.tensor(value))
-        return self.get_buffer("rho"), self.get_buffer("decay")
+    def keep_recent_weight(self) -> Tensor:
+        """ρ as a buffer of the model, a scalar: no gradient learns it, but the trainer may set it, and it is saved."""
+        if "rho" not in self._buffers:
+            self.register_buffer("rho", torch.tensor(self.config.recent.weight))
+        return self.get_buffer("rho")
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As in torch; runs of before the latest items were a part of the model keep the recipe's ρ and decay."""
-        absent = {name: self.get_buffer(name) for name in ("rho", "decay") if name in self._buffers}
-        return super().load_state_dict({**absent, **state_dict}, strict, assign)
+        """As in torch; runs of before ρ was a part of the model keep the recipe's."""
+        if "rho" in self._buffers and "rho" not in state_dict:
+            state_dict = {**state_dict, "rho": self.get_buffer("rho")}
+        return super().load_state_dict(state_dict, strict, assign)
 
     @property
     def recent_weight(self) -> float:
         """ρ, what the latest items of a user count."""
-        return round(float(self.get_buffer("rho")), 6) if "rho" in self._buffers else self.config.recent.weight
-
-    @property
-    def recent_decay(self) -> float:
-        """How an item's share falls with each one after it."""
-        return round(float(self.get_buffer("decay")), 6) if "decay" in self._buffers else self.config.recent.decay
+        return float(self.get_buffer("rho")) if "rho" in self._buffers else self.config.recent.weight
 
     @property
     def bias_columns(self) -> int:
@@ -100,18 +93,12 @@ class GraphModel(nn.Module):
         """h of all nodes as it is used, ``(n_nodes, d)``, or one column more with a popularity term: that of
         :meth:`final`, and for users what their latest items add (``model.recent``)."""
         h = self.final(self())
-        weight = self.recent_weight
+        weight, settings = self.recent_weight, self.config.recent
         if not weight:
             return h
         d, n = h.shape[1] - self.bias_columns, self.n_users
         users = add_recent(
-            h[:n, :d],
-            h[n:, :d],
-            self.graph,
-            weight,
-            self.recent_decay,
-            self.config.recent.items,
-            unit=self.config.score == "cosine",
+            h[:n, :d], h[n:, :d], self.graph, weight, settings.decay, settings.items, unit=self.config.score == "cosine"
         )
         return torch.cat([torch.cat([users, h[:n, d:]], dim=1), h[n:]])
 

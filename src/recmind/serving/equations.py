@@ -84,13 +84,14 @@ def leaves_of(model: GraphModel, own_text: bool, cosine: bool) -> Leaves:
 def _readings(model: GraphModel, views: Views, dim: int, own_text: bool, cosine: bool) -> list[Leaves]:
     """How the model's h may be made of layers; the check against h tells which of them is so."""
     layers = int(getattr(getattr(model, "config", None), "layers", 0))
+    recent = model.config.recent
     base = Equations(
         dim,
         cosine,
         layers=layers,
         recent_weight=model.recent_weight,
-        recent_decay=model.recent_decay,
-        recent_items=model.config.recent.items,
+        recent_decay=recent.decay,
+        recent_items=recent.items,
         folds=True,
     )
     share = 1 / (layers + 1)

@@ -43,7 +43,11 @@ async def delete_item(request: Request, id: Annotated[Id, Query()]) -> Response:
 
 @router.delete("/user", status_code=204, summary="Delete a user")
 async def delete_user(request: Request, id: Annotated[Id, Query()]) -> Response:
-    """Everything of that person is gone, from memory and from the disk."""
+    """Everything of that person is gone from what is served and from the changes on disk.
+
+    The bundle's own files never change: what they hold of a person whom the model was trained on stays there, shut by
+    a salted hash of the id, until a bundle is made from data without that person.
+    """
     service = service_of(request)
     await service.changes.call(service.live.delete_user, id)
     return Response(status_code=204)
