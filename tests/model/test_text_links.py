@@ -12,7 +12,7 @@ from recmind.config import load_config
 from recmind.model.graph import BipartiteGraph, build_graph
 from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
-from recmind.model.text_links import text_links
+from recmind.model.text_links import near_by_text, text_links
 
 
 def bought(n_items: int, *without: int) -> BipartiteGraph:
@@ -82,3 +82,41 @@ def test_they_are_part_of_the_start_and_follow_the_texts():
     before = model.links.rows.to_dense()
     model.replace_texts(inputs(torch.randn(6, 8)))
     assert not torch.equal(before, model.links.rows.to_dense())
+
+
+def test_other_texts_are_linked_to_the_nearest_that_were_bought():
+    vectors = torch.tensor([[2.0, 0.0], [0.8, 0.6], [0.6, -0.8], [0.0, 0.0], [1.0, 0.0]])
+    asked = torch.tensor([[3.0, 0.0], [-1.0, 0.0], [0.0, 5.0]])
+    codes, shares = near_by_text(inputs(vectors, 3), bought(5, 4), asked, 2)
+    # (1, 0) is at 1 of item 0 and at .8 of 1; the second is like none; the third at .6 of 1 and at 0 of 0.
+    assert codes[0].tolist() == [0, 1]
+    torch.testing.assert_close(shares[0], torch.tensor([1.0, 0.8]) / 1.8)
+    assert shares[1].tolist() == [0.0, 0.0]
+    assert (codes[2, 0].item(), shares[2].tolist()) == (1, [1.0, 0.0])
+
+
+def test_there_may_be_fewer_to_link_to_than_asked_for():
+    codes, shares = near_by_text(inputs(torch.ones(3, 2)), bought(3, 0, 1), torch.ones(2, 2), 10)
+    assert codes.tolist() == [[2], [2]] and shares.tolist() == [[1.0], [1.0]]
+    codes, shares = near_by_text(inputs(torch.ones(3, 2)), bought(3, 0, 1, 2), torch.ones(2, 2), 10)
+    assert codes.shape == shares.shape == (2, 0)
+
+
+def test_a_new_item_hears_what_the_graph_says_of_the_items_like_it():
+    torch.manual_seed(0)
+    graph = build_graph(np.array([0, 0, 1, 1], np.int32), np.array([0, 1, 1, 2], np.int32), 2, 4)
+    texts = TextInputs(torch.randn(4, 6).abs(), torch.tensor([True, True, True, True]))
+    config = load_config(
+        "default", overrides={"model.dim": 4, "model.precision": "float32", "model.text_links": 2}
+    ).model
+    model = RecMind(graph, texts, config)
+    asked, known = torch.randn(3, 6).abs(), torch.tensor([True, True, False])
+    new = model.new_items(asked, known)
+    codes, shares = near_by_text(texts, graph, asked, 2)
+    language, views = model.language.project(asked, known), model()
+    for row in (0, 1):
+        heard = sum(share * views.graph[2 + code] for code, share in zip(codes[row], shares[row], strict=True))
+        expected = torch.nn.functional.normalize(0.5 * heard + 0.5 * language[row], dim=0)
+        torch.testing.assert_close(new[row, :-1], expected)
+    assert new[2, :-1].abs().sum() == 0  # neither text nor edge
+    assert not new.requires_grad

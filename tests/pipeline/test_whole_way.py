@@ -51,8 +51,14 @@ def test_no_held_out_row_reaches_the_model(way, tmp_path: Path, recipe: str):
     interactions, items = way.tables()
     changed = swap_held_out(interactions, items)
     assert changed.join(interactions, on=["user_id", "item_id"], how="anti").height == 2 * 20
-    # The last epoch is the only one that is measured and nothing is calibrated, so validation decides nothing.
-    training = {"training__max_epochs": 3, "training__eval_every": 50, "training__calibrate": False}
+    # The last epoch is the only one that is measured, nothing is calibrated and there are no pilots: validation decides
+    # nothing.
+    training = {
+        "training__max_epochs": 3,
+        "training__eval_every": 50,
+        "training__calibrate": False,
+        "training__temperature": 0.2,
+    }
     settings = way.config("recmind", recipe, text__user_view="reviews", **training)
     models = []
     for name, rows in (("before", interactions), ("after", changed)):

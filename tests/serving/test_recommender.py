@@ -200,12 +200,11 @@ class TestNewItems:
             known.sort(order)["score"].to_numpy(), before.sort(order)["score"].to_numpy(), rtol=1e-6, atol=1e-7
         )
 
-    def test_the_same_text_as_an_item_without_an_edge_gives_nearly_its_vector(self, recommender: Recommender):
-        # Item 08 has the same text and a free part, which starts small and is pulled by two epochs only.
+    def test_the_same_text_as_another_item_gives_nearly_its_vector(self, recommender: Recommender):
         recommender.add_items(pl.DataFrame({"item_id": ["twin"], "title": [TITLES[8]]}))
         twin, original = recommender.scorer.items[-1], recommender.scorer.items[8]
         cosine = torch.nn.functional.cosine_similarity(twin, original, dim=0)
-        assert float(cosine) > 0.99
+        assert float(cosine) > 0.9  # it hears of all items like it, not of this one alone
         assert recommender.similar_items("twin", k=1)["item_id"].to_list() == ["08"]
 
     def test_added_one_after_the_other(self, recommender: Recommender):

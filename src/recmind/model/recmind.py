@@ -12,7 +12,7 @@ from recmind.model.gating import Gate, late_gate, propagate_gated
 from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.language_view import LanguageView, TextInputs
 from recmind.model.propagation import gather_rows, propagate
-from recmind.model.text_links import TextLinks, text_links
+from recmind.model.text_links import TextLinks, near_by_text, text_links
 from recmind.model.views import GraphModel, Views, score_space, storage_of
 
 
@@ -92,8 +92,14 @@ class RecMind(GraphModel):
         k = self.config.text_links
         return text_links(texts, self.graph, k) if k else None
 
+    @torch.no_grad()
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:
         """h of items without an edge: their free part is zero and nothing flows to them.
+
+        With text links, z^G of an item with a text is that of the items it
+        would be linked to, Σ_j S_ij z^G_j: what the graph says about the items
+        most like it. The mean of their texts' views would say less than its
+        own text does; what they were bought with is new.
 
         For the popularity term they count as the average item that has been
         bought: it is unknown how popular they will be, which is another thing
@@ -102,6 +108,10 @@ class RecMind(GraphModel):
         language = self.language.project(vectors, known)
         initial = language if self.config.initial == "free+text" else torch.zeros_like(language)
         graph, alpha = initial / (self.config.layers + 1), self.config.alpha
+        if self.links is not None:
+            codes, shares = near_by_text(self.language.texts, self.graph, vectors, self.config.text_links)
+            heard = torch.einsum("nk,nkd->nd", shares.to(graph.dtype), self().graph[self.n_users :][codes])
+            graph = torch.where((known & (shares.sum(1) > 0))[:, None], heard, graph)
         if self.fusion is not None:
             nothing, items = language.new_zeros(len(language)), torch.ones_like(known, dtype=torch.bool)
             alpha = late_gate(graph, language, nothing, self.fusion, items)

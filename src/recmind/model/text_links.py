@@ -57,15 +57,44 @@ def text_links(texts: TextInputs, graph: BipartiteGraph, k: int) -> TextLinks:
         if not k:
             break
         cosines, near = _nearest(vectors, block, k)
-        shares = cosines.clamp_min(0)
-        shares = shares / shares.sum(1, keepdim=True).clamp_min(1e-12)
         of.append(linked[block].repeat_interleave(k))
         to.append(linked[near].flatten())
-        weights.append(shares.flatten())
+        weights.append(_shares(cosines).flatten())
     none = torch.empty(0, dtype=torch.int64, device=device)
     i, j = torch.cat([none, *of]), torch.cat([none, *to])
     values = torch.cat([vectors.new_empty(0), *weights]).to(graph.degrees.dtype)
     return TextLinks(_csr(i, j, values, graph.n_items), _csr(j, i, values, graph.n_items))
+
+
+def near_by_text(texts: TextInputs, graph: BipartiteGraph, vectors: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """What other texts would be linked to, were they items of the graph.
+
+    Parameters
+    ----------
+    vectors:
+        Text vectors ``(n, d_lm)``.
+
+    Returns
+    -------
+    tuple of Tensor
+        Codes of the ``k`` nearest items with a text and an interaction, int64 ``(n, k)``, and their shares ``(n, k)``
+        with sum 1, or 0 where no text is like this one. Fewer columns where there are fewer such items.
+    """
+    linked = torch.nonzero((graph.degrees[graph.n_users :] > 0) & texts.items_known).squeeze(1)
+    k = min(k, len(linked))
+    targets = functional.normalize(texts.items[linked].float(), dim=1)
+    codes, shares = [linked.new_empty(0, k)], [vectors.new_empty(0, k)]
+    for block in functional.normalize(vectors.float(), dim=1).split(_BLOCK):
+        best = (block @ targets.T).topk(k, dim=1)
+        codes.append(linked[best.indices])
+        shares.append(_shares(best.values).to(vectors.dtype))
+    return torch.cat(codes), torch.cat(shares)
+
+
+def _shares(cosines: Tensor) -> Tensor:
+    """Weights with sum 1, ∝ the cosines; 0 for those below 0."""
+    cosines = cosines.clamp_min(0)
+    return cosines / cosines.sum(1, keepdim=True).clamp_min(1e-12)
 
 
 def _nearest(vectors: Tensor, block: Tensor, k: int) -> tuple[Tensor, Tensor]:

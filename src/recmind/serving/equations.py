@@ -127,6 +127,7 @@ def _of_recmind(model: RecMind, views: Views, equations: Equations) -> Leaves:
         alpha_by_text=config.alpha_by_text,
         starts_with_text=config.initial == "free+text",
         popularity=0.0 if model.popularity is None else float(model.popularity),
+        text_links=config.text_links,
         reads=True,
     )
     initial = model.start(views.language)

@@ -20,6 +20,7 @@ from recmind.serving.card import model_card, readme
 from recmind.serving.equations import Leaves, leaves_of
 from recmind.serving.folding import Equations, Folding
 from recmind.serving.index import Kind, build_index
+from recmind.serving.neighbours import heard
 from recmind.serving.recommender import Recommender
 from recmind.text.template import template_names
 from recmind.training.run_folder import RunFolder
@@ -162,8 +163,9 @@ def _add_late(recommender: Recommender, leaves: Leaves, vectors: dict[str, Array
         return
     texts = recommender.tensors[key].numpy()
     known = recommender.tensors[f"{Tensors.ADDED}items_known"].numpy()
-    placed = Folding(leaves.equations, leaves.parameters or {}).place(texts, known)
-    n, dim = len(vectors[BundleTensors.ITEMS]), leaves.equations.dim
+    equations = leaves.equations
+    placed = Folding(equations, leaves.parameters or {}).place(texts, known, heard(equations, vectors, texts))
+    n, dim = len(vectors[BundleTensors.ITEMS]), equations.dim
     h = recommender.vectors.items[n:, :dim].numpy()
     rows = {
         BundleTensors.ITEMS: np.hstack([h, placed.vectors[:, -1:]]),

@@ -22,7 +22,9 @@ length 1 again after it was given its share of theirs:
 
     h_u + ρ Σ_m ω_m h_{j_m}, j_0 the latest item and ω_m ∝ decay^m
 
-An item without an edge has no neighbours to hear from: v_i = b z^L_i. It still
+An item without an edge has no neighbours to hear from: v_i = b z^L_i; or, where
+the model links items by text, v_i = a Σ_j S_ij z^G_j + (1-a) z^L_i with j the
+items of the most similar texts (:mod:`recmind.serving.neighbours`). It still
 sends to the users who choose it, as a node of degree 1 with its own gate.
 
 A wish in words is not folded: it is compared with the items' texts (:mod:`recmind.serving.wishes`).
@@ -66,6 +68,8 @@ class Equations:
         Mean d̃ of the items that were bought, which new items get.
     recent_weight, recent_decay, recent_items:
         ρ, how ω falls from one of the latest items to the one before, and how many of them count.
+    text_links:
+        To how many items a new one is linked by its text.
     folds:
         Whether a history makes a vector.
     reads:
@@ -86,6 +90,7 @@ class Equations:
     recent_weight: float = 0.0
     recent_decay: float = 0.5
     recent_items: int = 10
+    text_links: int = 0
     folds: bool = False
     reads: bool = False
 
@@ -173,16 +178,31 @@ class Folding:
         nothing = np.zeros((1, texts.shape[1] + 1), dtype=np.float32)
         return np.where(known[:, None], projected, _apply(self._fallback, nothing))
 
-    def place(self, texts: Array, known: Array) -> Placed:
-        """Items without an edge, from z̃ ``(n, d_lm)`` and whether there is a text ``(n,)``."""
+    def place(self, texts: Array, known: Array, heard: Array | None = None) -> Placed:
+        """Items without an edge.
+
+        Parameters
+        ----------
+        texts, known:
+            z̃ ``(n, d_lm)`` and whether there is a text ``(n,)``.
+        heard:
+            Σ_j S_ij z^G_j ``(n, d)`` of the items with similar texts, zero where there are none.
+        """
         equations = self.equations
         language = self.project(texts, known)
         a = np.array([equations.share_of_graph(float(there)) for there in known], dtype=np.float32)
         b = (1 - a) + (a * equations.first if equations.starts_with_text else 0)
-        scale = (b * self._to_length(b[:, None] * language)).astype(np.float32)
+        graph = np.zeros_like(language)
+        if heard is not None:
+            linked = known & heard.any(axis=1)
+            b = np.where(linked, 1 - a, b)
+            graph[linked] = a[linked, None] * heard[linked]
+        v = b[:, None] * language + graph
+        length = self._to_length(v)
+        vectors, scale = length[:, None] * v, (b * length).astype(np.float32)
         degree = np.full((len(language), 1), equations.average_degree, dtype=np.float32)
         messages, gates = self._messages(language)
-        return Placed(np.hstack([scale[:, None] * language, degree]), language, scale, messages, gates)
+        return Placed(np.hstack([vectors, degree]).astype(np.float32), language, scale, messages, gates)
 
     def fold(
         self,

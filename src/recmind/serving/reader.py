@@ -104,7 +104,7 @@ class Reader:
         """Where an item with these text fields would stand: its neighbours and its users; nothing is kept."""
         state = self._state
         texts, known = state.base.speech.items([checked_fields(fields) or {"title": None}])
-        row = state.base.folding.place(texts, known).vectors[0]
+        row = state.base.place(texts, known).vectors[0]
         neighbours = self._like(state, row[:-1], _checked(k), _PLAIN, _NOBODY)
         return Placement(tuple(neighbours), tuple(self._users_of(state, row, k, None)), bool(known[0]))
 

@@ -21,6 +21,7 @@ from recmind.serving.bundle import Bundle
 from recmind.serving.filtering import Catalogue, Facts, facts_of
 from recmind.serving.folding import Folding, Placed, Taste, unit
 from recmind.serving.index import ExactSearch, Search, open_search
+from recmind.serving.neighbours import heard
 from recmind.serving.sharing import Shards, appended
 from recmind.serving.speech import Speech
 
@@ -43,6 +44,11 @@ class Base:
         self.item_codes = {item: code for code, item in enumerate(self.item_ids)}
         self.catalogue = Catalogue(bundle.items)
         self.search: Search = open_search(self.items, bundle.index(), bundle.card["index"], threads)
+
+    def place(self, texts: Array, known: Array) -> Placed:
+        """New items, from z̃ ``(n, d_lm)`` and whether there is a text ``(n,)``."""
+        directions = self.text_directions if self.equations.text_links else None
+        return self.folding.place(texts, known, heard(self.equations, self.tables, texts, directions))
 
     @property
     def n_items(self) -> int:
