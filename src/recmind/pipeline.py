@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import resource
 import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +28,9 @@ from recmind.model.scorer import Scorer
 from recmind.model.views import VectorScorer
 from recmind.schema import Files, Tensors
 from recmind.serving.recommender import LeaveOut, Recommender, check_format, write_recommendations
-from recmind.training.pilots import Pilot, chosen, fly
 from recmind.training.run_folder import RunFolder
-from recmind.training.trainer import Fitted, Trainer, Validate
+from recmind.training.temperatures import Tried, fit_best, with_temperature
+from recmind.training.trainer import Fitted, Trainer
 
 if TYPE_CHECKING:
     from recmind.training.language_phase import LanguagePhase
@@ -90,13 +92,13 @@ def train_run(
             model = build_model(graph, texts.to(device) if texts else None, config.model, seed=config.seed)
         phase = _language_phase(model, loaded, split, config, texts, run, show_progress)
         with threads(config.threads or fitting_threads(len(split.train), config.model.dim)), clock("train"):
-            config, pilots = _piloted(model, split, config, run, texts, show_progress)
-            scorer, fitted = _train(model, split, config, run, fingerprint, resume, show_progress, phase)
+            scorer, fitted, tried = _train(model, split, config, run, fingerprint, resume, show_progress, phase)
         if phase is not None:
             texts = _trained_texts(phase, run)
         if fitted is not None:
             # Of an interrupted run the seconds before count too, and reading a checkpoint does not.
-            clock.seconds["train"] = round(fitted.seconds + sum(pilot.seconds for pilot in pilots), 3)
+            others = sum(one.seconds for one in tried if one.temperature != fitted.temperature)
+            clock.seconds["train"] = round(fitted.seconds + others, 3)
         run.write_text(Files.HISTORY, "".join(json.dumps(row) + "\n" for row in (fitted.history if fitted else [])))
         run.write_model(_model_tensors(model, scorer, texts))
         with clock("evaluate"):
@@ -119,12 +121,12 @@ def train_run(
             seconds=clock.seconds,
             peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         )
-        if pilots:
-            metrics["pilots"] = [vars(pilot) for pilot in pilots]
+        if tried:
+            metrics["temperatures"] = [vars(one) for one in tried]
         if fitted is not None and fitted.calibrated:
             metrics["calibrated"] = {key: round(value, 6) for key, value in fitted.calibrated.items()}
         run.write_json(Files.METRICS, metrics)
-        for name in (Files.CHECKPOINT, Files.PILOTS):
+        for name in (Files.CHECKPOINT, Files.TRIED):
             (run / name).unlink(missing_ok=True)
         shutil.rmtree(run / Files.TABLES, ignore_errors=True)
         return metrics
@@ -196,33 +198,6 @@ def text_inputs(
     )
 
 
-def _piloted(
-    model: Built, split: Split, config: Config, run: RunFolder, texts: TextInputs | None, show_progress: bool
-) -> tuple[Config, list[Pilot]]:
-    """The settings with the temperature that the pilots chose, and the pilots, where there is something to choose."""
-    validate = _validation(split, config)
-    if isinstance(model, Computed) or validate is None or len(config.training.temperatures) == 1:
-        return config, []
-    device = model.graph.degrees.device
-
-    def fit(short: Config) -> Fitted:
-        own = build_model(model.graph, texts.to(device) if texts else None, short.model, seed=short.seed)
-        assert not isinstance(own, Computed)
-        title = f"Pilot, temperature {short.training.temperature}"
-        return Trainer(own, split, short, validate=validate, title=title, show_progress=show_progress).train()
-
-    known = [Pilot(**row) for row in run.read_json(Files.PILOTS)] if (run / Files.PILOTS).exists() else []
-    pilots = fly(config, fit, known, lambda rows: run.write_json(Files.PILOTS, rows))
-    return chosen(config, pilots), pilots
-
-
-def _validation(split: Split, config: Config) -> Validate | None:
-    """What training watches, where there is a validation part."""
-    if not len(split.valid):
-        return None
-    return lambda scorer: validation_metrics(scorer, split, config.evaluation, metric=config.training.metric)
-
-
 def _train(
     model: Built,
     split: Split,
@@ -232,22 +207,53 @@ def _train(
     resume: bool,
     show_progress: bool,
     language: LanguagePhase | None = None,
-) -> tuple[Scorer, Fitted | None]:
+) -> tuple[Scorer, Fitted | None, list[Tried]]:
+    """The trained model, its training, and the temperatures tried, where there are several."""
     if isinstance(model, Computed):
         model.fit()
-        return model, None
-    trainer = Trainer(
-        model,
-        split,
-        config,
-        validate=_validation(split, config),
-        checkpoint=run / Files.CHECKPOINT,
-        fingerprint=fingerprint,
-        language=language,
-        show_progress=show_progress,
-    )
-    fitted = trainer.fit(resume=resume)
-    return trainer.scorer(), fitted
+        return model, None, []
+
+    def validate(scorer: Scorer) -> float:
+        return validation_metrics(scorer, split, config.evaluation, metric=config.training.metric)
+
+    def fit(temperature: float, phase: LanguagePhase | None = None, mark: str = "") -> Fitted:
+        trainer = Trainer(
+            model,
+            split,
+            with_temperature(config, temperature),
+            validate=validate if len(split.valid) else None,
+            checkpoint=run / Files.CHECKPOINT,
+            fingerprint=f"{fingerprint}{mark}",
+            language=phase,
+            title=f"Training {config.model.name}{mark}",
+            show_progress=show_progress,
+        )
+        return replace(trainer.fit(resume=resume), temperature=temperature)
+
+    def fit_one(temperature: float) -> Fitted:
+        fitted = fit(temperature, mark=f", temperature {temperature}")
+        # Gone before the result is noted: a checkpoint that is there belongs to what is not known yet.
+        (run / Files.CHECKPOINT).unlink(missing_ok=True)
+        return fitted
+
+    temperatures, tried, fitted = config.training.temperatures, [], None
+    best = temperatures[0]
+    if len(temperatures) > 1 and len(split.valid):
+        start = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+        known = [Tried(**row) for row in run.read_json(Files.TRIED)] if (run / Files.TRIED).exists() else []
+        note = partial(_note, run)
+        best, fitted, tried = fit_best(model, temperatures, fit_one, known, note)
+        if language is not None:
+            # The temperature was chosen with the frozen model's vectors; the adapters are trained once.
+            model.load_state_dict(start)
+            fitted = None
+    fitted = fitted or fit(best, language)
+    h = model.vectors()
+    return VectorScorer(h[: model.n_users], h[model.n_users :]), fitted, tried
+
+
+def _note(run: RunFolder, tried: list[Tried]) -> None:
+    run.write_json(Files.TRIED, [vars(one) for one in tried])
 
 
 def _language_phase(

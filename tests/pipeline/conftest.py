@@ -96,8 +96,8 @@ class Way:
         metrics = json.loads((run / "metrics.json").read_text())
         history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
         clock = ("seconds", "peak_memory_mb")
-        for pilot in metrics.get("pilots", []):
-            del pilot["seconds"]
+        for one in metrics.get("temperatures", []):
+            del one["seconds"]
         return {
             "metrics": {key: value for key, value in metrics.items() if key not in clock},
             "history": [{key: value for key, value in row.items() if key not in clock} for row in history],

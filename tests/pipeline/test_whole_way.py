@@ -51,8 +51,7 @@ def test_no_held_out_row_reaches_the_model(way, tmp_path: Path, recipe: str):
     interactions, items = way.tables()
     changed = swap_held_out(interactions, items)
     assert changed.join(interactions, on=["user_id", "item_id"], how="anti").height == 2 * 20
-    # The last epoch is the only one that is measured, nothing is calibrated and there are no pilots: validation decides
-    # nothing.
+    # One temperature, one epoch that is measured, the last, and no calibration: validation decides nothing.
     training = {
         "training__max_epochs": 3,
         "training__eval_every": 50,

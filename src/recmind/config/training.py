@@ -17,11 +17,8 @@ class TrainingConfig(Settings):
     loss: Literal["bpr", "softmax"] = "bpr"
     """`bpr` (the paper) or `softmax`: sampled softmax over the positive and the negatives."""
     temperature: _Above0 | Annotated[tuple[_Above0, ...], Field(min_length=1)] = 1.0
-    """Divisor of the scores in the recommendation loss. Of a list, the one whose pilot, a short training of its own, is
-    best on the validation part; without such a part the first."""
-    pilot_epochs: Positive = 20
-    """Epochs of a pilot at most: where `temperature` is a list, each entry is trained that long, and then the best one
-    from the start."""
+    """Divisor of the scores in the recommendation loss. With a list each of its temperatures is trained, and the one
+    that is best on the validation part is kept; without such a part the first one counts."""
     negatives: Literal["uniform", "popularity"] = "uniform"
     """How negatives are drawn: every item alike, or ∝ degree^ρ."""
     n_negatives: Positive = 1

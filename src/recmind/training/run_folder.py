@@ -42,7 +42,7 @@ _OWN = (
     Files.HISTORY,
     Files.STATE,
     Files.CHECKPOINT,
-    Files.PILOTS,
+    Files.TRIED,
     Files.MODEL,
     Files.SPLIT,
     Files.ITEMS,
@@ -62,7 +62,7 @@ _IRRELEVANT = (
     *(f"text.profiles.{name}" for name in HOW_ASKED),
 )
 # Settings that came after runs were made, with the value that changes nothing: such runs stay what they were.
-_LATER = {"split.hide_test": False, "training.pilot_epochs": 20}
+_LATER = {"split.hide_test": False}
 
 
 class RunFolder:

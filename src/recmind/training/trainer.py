@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +51,8 @@ class Fitted:
     history: list[dict[str, Any]]
     calibrated: dict[str, float] | None = None
     """What :func:`~recmind.training.calibration.calibrate` chose."""
+    temperature: float | None = None
+    """The one it was trained with, where the settings name several."""
 
 
 class Trainer:
@@ -105,13 +107,6 @@ class Trainer:
         self.best: dict[str, Tensor] = {}
 
     def fit(self, *, resume: bool = False) -> Fitted:
-        """:meth:`train`, then choose what training cannot learn, where ``training.calibrate`` asks for it."""
-        fitted = self.train(resume=resume)
-        if self.validate is None or not self.config.training.calibrate:
-            return fitted
-        return replace(fitted, calibrated=calibrate(self.model, self._value))
-
-    def train(self, *, resume: bool = False) -> Fitted:
         """Train, from the checkpoint if ``resume`` and there is one.
 
         Raises
@@ -132,8 +127,10 @@ class Trainer:
             self.model.load_state_dict(self.best)
             if self.language is not None:
                 self.language.restore_best(self.objective.replace_texts)
-        state = self.state
-        return Fitted(state.best_epoch or state.epoch, state.best_value, state.seconds, state.history)
+        state, found = self.state, None
+        if self.validate is not None and self.config.training.calibrate:
+            found = calibrate(self.model, self._value)
+        return Fitted(state.best_epoch or state.epoch, state.best_value, state.seconds, state.history, found)
 
     def scorer(self) -> VectorScorer:
         """The model as it stands, for ranking."""

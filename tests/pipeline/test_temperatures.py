@@ -1,0 +1,77 @@
+"""Runs whose temperature is chosen on the validation part."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+LIST = {"training.temperature": [0.05, 5.0, 0.5], "training.max_epochs": 4}
+
+
+def test_the_run_is_that_of_the_best_temperature(way, dataset: Path, tmp_path: Path):
+    metrics = way.train(dataset, tmp_path / "list", way.config(**LIST))
+    alone = {
+        temperature: way.train(
+            dataset, tmp_path / f"{temperature}", way.config(**{**LIST, "training.temperature": temperature})
+        )
+        for temperature in LIST["training.temperature"]
+    }
+    assert [one["temperature"] for one in metrics["temperatures"]] == list(alone)
+    for one in metrics["temperatures"]:
+        assert one["value"] == pytest.approx(alone[one["temperature"]]["valid"]["ndcg@20"])
+    best = max(metrics["temperatures"], key=lambda one: one["value"])["temperature"]
+    assert "temperatures" not in alone[best]
+    for name in ("model.safetensors", "per_user_test.parquet"):
+        assert (tmp_path / "list" / name).read_bytes() == (tmp_path / f"{best}" / name).read_bytes()
+    assert not (tmp_path / "list" / "tried.json").exists()
+
+
+def test_without_a_validation_part_the_first_temperature_counts(way, tmp_path: Path):
+    interactions, items = way.tables()
+    dataset = way.write(tmp_path / "single", interactions.group_by("user_id", maintain_order=True).head(1), items)
+    metrics = way.train(dataset, tmp_path / "list", way.config(**LIST))
+    assert not metrics["valid"] and "temperatures" not in metrics
+    way.train(dataset, tmp_path / "number", way.config(**{**LIST, "training.temperature": 0.05}))
+    assert (tmp_path / "list/model.safetensors").read_bytes() == (tmp_path / "number/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("tried", [0, 1, 3])
+def test_killed_after_some_of_them_it_goes_on_and_ends_with_the_same_bytes(
+    way, dataset: Path, tmp_path: Path, tried: int
+):
+    overrides = {
+        **way.FAST,
+        **LIST,
+        "training.max_epochs": 60,
+        "training.patience": 100,
+        "training.checkpoint_seconds": 0,
+    }
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    command = ["--recipe", "default", "--quiet", *way.flags(overrides)]
+    assert way.recmind("train", dataset, "--out", undisturbed, *command).wait(timeout=250) == 0
+    process = way.recmind("train", dataset, "--out", killed, *command)
+    deadline = time.monotonic() + 200
+
+    def so_far() -> list[dict]:
+        noted = killed / "tried.json"
+        return json.loads(noted.read_text()) if noted.exists() else []
+
+    while process.poll() is None and time.monotonic() < deadline:
+        if len(so_far()) >= tried and (tried == 3 or (killed / "checkpoint.safetensors").exists()):
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    noted = so_far()
+    assert not (killed / "metrics.json").exists(), "it was killed too late"
+    resumed = way.recmind("train", dataset, "--out", killed, *command, "--resume")
+    _, stderr = resumed.communicate(timeout=250)
+    assert resumed.returncode == 0, stderr
+    metrics = json.loads((killed / "metrics.json").read_text())
+    assert metrics["temperatures"][: len(noted)] == noted  # their seconds too: they were not tried again
+    assert (killed / "model.safetensors").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
+    assert way.comparable(killed) == way.comparable(undisturbed)
