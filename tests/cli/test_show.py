@@ -59,6 +59,15 @@ def test_intervals_of_the_largest_cutoff():
     assert "95% intervals: test recall@20 0.4000 to 0.6000" in shown(print_metrics, METRICS)
 
 
+def test_what_was_chosen_on_the_validation_part():
+    tried = [{"temperature": 0.2, "value": 0.3}, {"temperature": 0.15, "value": 0.4}]
+    calibrated = {"recent_weight": 4.0, "popularity_factor": 0.55, "before": 0.3, "after": 0.4}
+    found = " ".join(shown(print_metrics, {**METRICS, "temperatures": tried, "calibrated": calibrated}))
+    assert "temperature 0.15 (of 0.2, 0.15)" in found
+    assert "weight of the latest items 4, 55% of the popularity term" in found
+    assert not any("chosen" in line for line in shown(print_metrics, METRICS))
+
+
 def test_cost():
     assert "best epoch 35, train 12.3 s, peak memory 1,500 MB" in shown(print_metrics, METRICS)
 

@@ -25,7 +25,7 @@ def print_metrics(metrics: Mapping[str, Any], console: Console | None = None) ->
         console.print(_metric_table({part: metrics[part] for part in parts}))
     if metrics.get("strata"):
         console.print(_strata_table(metrics["strata"]))
-    for line in (_intervals(metrics.get("intervals") or {}), _cost(metrics)):
+    for line in (_intervals(metrics.get("intervals") or {}), _chosen(metrics), _cost(metrics)):
         if line:
             console.print(line, highlight=False)
 
@@ -96,6 +96,18 @@ def _number(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}" if abs(value) < 100 else f"{value:,.0f}"
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _chosen(metrics: Mapping[str, Any]) -> str:
+    """What was chosen on the validation part beside the epoch."""
+    parts = []
+    if tried := metrics.get("temperatures"):
+        best = max(tried, key=lambda one: one["value"])["temperature"]
+        parts.append(f"temperature {best:g} (of {', '.join(format(one['temperature'], 'g') for one in tried)})")
+    if calibrated := metrics.get("calibrated"):
+        parts.append(f"weight of the latest items {calibrated['recent_weight']:g}")
+        parts.append(f"{calibrated['popularity_factor']:.0%} of the popularity term")
+    return f"chosen on the validation part: {', '.join(parts)}" if parts else ""
 
 
 def _cost(metrics: Mapping[str, Any]) -> str:
