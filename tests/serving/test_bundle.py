@@ -183,9 +183,11 @@ def test_items_that_a_refresh_let_in_are_in_the_bundle(trained: Callable[[str], 
         found = {one.item_id: one.score for one in live.recommend("u01", k=100)}
         assert found == pytest.approx(scores, rel=1e-5, abs=1e-6)
         assert "late" in found
-        # The whole is right, and so are its parts: an item that came later is all text.
+        # The whole is right, and so are its parts: what it heard from the items with texts like its own is graph.
         reason = live.explain("late", user="u01")
-        assert reason.graph == pytest.approx(0, abs=1e-5)
+        parts = reason.language + reason.graph + reason.cross + reason.popularity
+        assert parts == pytest.approx(reason.score, abs=1e-5)
+        assert abs(reason.graph) > 1e-4
 
 
 def test_a_template_of_ones_own_travels_with_the_bundle(shop: Path, settings, tmp_path: Path):

@@ -47,8 +47,9 @@ class Base:
 
     def place(self, texts: Array, known: Array) -> Placed:
         """New items, from z̃ ``(n, d_lm)`` and whether there is a text ``(n,)``."""
-        directions = self.text_directions if self.equations.text_links else None
-        return self.folding.place(texts, known, heard(self.equations, self.tables, texts, directions))
+        if not self.equations.text_links or BundleTensors.ITEMS_TEXTS not in self.tables:
+            return self.folding.place(texts, known)  # a bundle of before has no texts to be near to
+        return self.folding.place(texts, known, heard(self.equations, self.tables, texts, self.text_directions))
 
     @property
     def n_items(self) -> int:
