@@ -22,7 +22,8 @@ import torch
 from recmind.schema import BundleTensors
 from recmind.serving import index as indexes
 from recmind.serving.bundle import Bundle
-from recmind.serving.index import Built, ExactSearch, Kind, Search, build_index, open_search
+from recmind.serving.index import Built, Kind, build_index, open_search
+from recmind.serving.search import ExactSearch, Search
 
 DIM, CENTRES, NOISE, POPULARITY = 64, 2000, 0.6, 0.8
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from recmind.errors import BundleError
 from recmind.serving import index as module
-from recmind.serving.index import ExactSearch, FaissSearch, build_index, open_search
+from recmind.serving import search as searches
+from recmind.serving.index import FaissSearch, build_index, open_search
+from recmind.serving.search import ExactSearch
 
 KINDS = ("ivf", "hnsw")
 
@@ -52,7 +54,7 @@ def test_exact_search_is_sorting(n: int, b: int, k: int, seed: int, share: float
     left_out = [np.sort(rng.permutation(n)[: rng.integers(0, n + 1)]).astype(np.int32) for _ in range(b)]
     admitted = None if share is None else rng.random(n) < share
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "GATHERED", limit)  # both ways: few items one by one, many through the whole table
+        patch.setattr(searches, "GATHERED", limit)  # both ways: few items one by one, many through the whole table
         scores, codes = ExactSearch(items)(queries, k, left_out, admitted)
     assert scores.shape == codes.shape == (b, k)
     for row in range(b):
@@ -116,6 +118,31 @@ def test_an_index_that_cannot_reach_its_recall_is_not_used(monkeypatch: pytest.M
     assert built.content is None
     assert built.about["kind"] == "exact"
     assert built.about["measured"]["1"] < module.TARGET_RECALL
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_far_down_an_index_is_as_good_as_at_the_front(kind: str):
+    items, queries = tables()
+    built = build_index(items, queries, kind)  # type: ignore[arg-type]
+    assert built.about["deep_width"] >= built.about["width"]
+    search = open_search(items, built.content, built.about)
+    found = search(queries, 160, [np.empty(0, dtype=np.int32)] * len(queries))[1]
+    best = np.argsort(-(queries @ items.T), axis=1)[:, :160]
+    hits = sum(len(np.intersect1d(a, b)) for a, b in zip(found, best, strict=True))
+    assert hits / best.size >= module.TARGET_RECALL - 1e-4
+
+
+def test_an_index_of_before_is_read_as_it_was():
+    import faiss
+
+    items, queries = tables()
+    index = faiss.IndexIVFFlat(faiss.IndexFlatIP(17), 17, 40, faiss.METRIC_INNER_PRODUCT)
+    index.train(items)
+    index.add(items)
+    about = {"kind": "ivf", "width": 30, "recall@20": 1.0}
+    found = open_search(items, faiss.serialize_index(index), about)(queries, 20, [np.empty(0, np.int32)] * 80)
+    best = np.argsort(-(queries @ items.T), axis=1)[:, :20]
+    assert (found[1] == best).mean() > 0.95
 
 
 def test_an_index_of_another_catalogue_is_refused():

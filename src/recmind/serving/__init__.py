@@ -33,7 +33,8 @@ and takes new items, new interactions and deletions while it runs::
 :mod:`~.serving.reasons`        why this item: exact shares of a score
 :mod:`~.serving.filtering`      which items a filter admits
 :mod:`~.serving.diversity`      MMR
-:mod:`~.serving.index`          exact search, or faiss above a size, with measured recall
+:mod:`~.serving.search`         the largest products of a query with the catalogue, exactly
+:mod:`~.serving.index`          the same by faiss above a size, with measured recall
 :mod:`~.serving.speech`         the bundle's language model: texts to language views
 :mod:`~.serving.store`          SQLite: what changed after training, durable
 ==============================  ==================================================================

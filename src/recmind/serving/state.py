@@ -20,8 +20,9 @@ from recmind.schema import BundleTensors, Columns
 from recmind.serving.bundle import Bundle
 from recmind.serving.filtering import Catalogue, Facts, facts_of
 from recmind.serving.folding import Folding, Placed, Taste, unit
-from recmind.serving.index import ExactSearch, Search, open_search
+from recmind.serving.index import open_search
 from recmind.serving.neighbours import heard
+from recmind.serving.search import ExactSearch, Search
 from recmind.serving.sharing import Shards, appended
 from recmind.serving.speech import Speech
 
