@@ -16,7 +16,7 @@ WORKERS ?= 2
 THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench docs clean
+.PHONY: help setup demo test browser lint bench docs clean
 
 help: ## Show this list
 	@echo "make TARGET, where TARGET is one of"
@@ -45,6 +45,10 @@ demo: setup ## Generate a shop, train four models on it, print a comparison and 
 
 test: setup ## Run the whole test suite
 	OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+browser: ## Install Chromium for the tests of the page (Debian and Ubuntu, as root); without it they are skipped
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; }
 
 lint: setup ## Check style (ruff) and types (pyright)
 	$(PY) -m ruff check .
