@@ -15,6 +15,13 @@ webdriver = pytest.importorskip("selenium.webdriver")
 pytestmark = pytest.mark.slow
 
 CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+CUT_OFF = """
+    const outside = (text, box) => text.left < box.left || text.right > box.right || text.top < box.top;
+    return [...document.querySelectorAll("svg.chart text")]
+        .filter(text => outside(text.getBoundingClientRect(), text.ownerSVGElement.getBoundingClientRect()))
+        .map(text => text.textContent);
+"""
+"""Words of charts that reach beyond their drawing."""
 SIZES = {"wide": (1280, 900), "narrow": (390, 844), "dark": (1280, 900)}
 
 
@@ -191,6 +198,7 @@ def test_other_views(browser: Browser, path: str):
     assert browser.one("h1").is_displayed()
     for chart in browser.all("svg.chart"):
         assert chart.size["height"] > 80
+    assert browser.run(CUT_OFF) == []
     for summary in browser.all("main summary"):
         summary.click()
     assert all(table.is_displayed() for table in browser.all("main table"))

@@ -68,7 +68,10 @@ def _box(kind: str, start: float, end: float, height: float = 10) -> str:
     return f'<rect class="{kind}" x="{start}" y="0" width="{max(end - start, 0):.2f}" height="{height}"/>'
 
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 560, 240, 46, 40, 12
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 560, 250, 62, 40, 30
+"""A drawing's size and margins, in which the letters of a phone's page have room too."""
+_BESIDE = 44
+"""From a line chart's edges to its first and last place: half of a name."""
 
 
 def bars(values: Mapping[str, float], title: str) -> Markup:
@@ -84,7 +87,7 @@ def bars(values: Mapping[str, float], title: str) -> Markup:
         marks.append(
             f'<rect class="bar" x="{x - width / 2:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"/>'
         )
-        marks.append(f'<text class="value" x="{x:.1f}" y="{max(y - 4, 10):.1f}">{value:.3f}</text>')
+        marks.append(f'<text class="value" x="{x:.1f}" y="{y - 6:.1f}">{value:.3f}</text>')
         marks.append(f'<text class="name" x="{x:.1f}" y="{_HEIGHT - _BOTTOM + 18}">{escape(name)}</text>')
     axis = f'<line class="axis" x1="{_LEFT}" x2="{_WIDTH}" y1="{_HEIGHT - _BOTTOM}" y2="{_HEIGHT - _BOTTOM}"/>'
     return _chart(title, axis + "".join(marks))
@@ -93,10 +96,10 @@ def bars(values: Mapping[str, float], title: str) -> Markup:
 def lines(series: Mapping[str, Sequence[float]], names: Sequence[str], title: str) -> Markup:
     """Lines over named places, values from 0 to 1; up to four series, told apart by colour, dash and marker."""
     high = _HEIGHT - _BOTTOM - _TOP
-    step = (_WIDTH - _LEFT - 40) / max(len(names) - 1, 1)
+    step = (_WIDTH - _LEFT - 2 * _BESIDE) / max(len(names) - 1, 1)
 
     def point(place: int, value: float) -> tuple[float, float]:
-        return round(_LEFT + 20 + step * place, 1), round(_HEIGHT - _BOTTOM - high * value, 1)
+        return round(_LEFT + _BESIDE + step * place, 1), round(_HEIGHT - _BOTTOM - high * value, 1)
 
     parts = []
     for value in (0, 0.25, 0.5, 0.75, 1):
