@@ -43,6 +43,10 @@ _OF_DEFAULT: Final[dict[str, Settings]] = {
     "one alpha for all": {"model.alpha_by_text": False},
     "missing texts guessed": {"model.missing_text": "fallback"},
     "users by their reviews": {"text.user_view": "reviews"},
+    "no text links": {"model.text_links": 0},
+    "order of histories ignored": {"model.recent.weight": 0.0, "training.calibrate": False},
+    "not calibrated": {"training.calibrate": False},
+    "one temperature": {"training.temperature": 0.2},
 }
 SWEEPS: Final[dict[str, tuple[float, ...]]] = {
     "model.alpha": (0.1, 0.3, 0.5, 0.7, 0.9),
