@@ -25,9 +25,8 @@ from recmind.serving.search import GATHERED, ExactSearch, Search, among, largest
 Array = np.ndarray
 Kind = Literal["auto", "exact", "ivf", "hnsw"]
 
-EXACT_BELOW = 50_000
-"""Items up to which exact search is used: there it takes less than a millisecond of one core; at 100,000 items two to
-three, and an index a quarter of that (benchmarks/serving_index.py)."""
+EXACT_BELOW = 200_000
+"""Items up to which exact search is used (benchmarks/serving_index.py, docs/serving.md)."""
 TARGET_RECALL = 0.985
 """Recall@20 that an index is tuned for, a little above the .98 that is promised."""
 _MEASURED_AT, DEEP = 20, 160

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from recmind.kernels import bytes as in_bytes
 from recmind.kernels import scan
 
 Array = np.ndarray
@@ -46,11 +47,17 @@ class Search(Protocol):
 
 
 class ExactSearch:
-    """Compares everything, or what is admitted if that is little."""
+    """Compares everything, or what is admitted if that is little.
+
+    A few queries look through a table of a byte per number first
+    (:mod:`recmind.kernels.bytes`), many at once go through the kernel of
+    evaluation, and without compiled kernels torch multiplies.
+    """
 
     def __init__(self, vectors: Array, threads: int = 1) -> None:
         self.vectors, self.threads = vectors, threads
         self._table = torch.from_numpy(vectors)
+        self._bytes = in_bytes.ByteTable.of(vectors) if in_bytes.available() and len(vectors) else None
 
     def __call__(
         self, queries: Array, k: int, left_out: Sequence[Array], admitted: Array | None = None
@@ -63,6 +70,11 @@ class ExactSearch:
         wanted = min(k, len(self.vectors))
         if not wanted or not len(queries):
             return nothing(len(queries), k)
+        if self._bytes is not None and len(queries) < _TILED:
+            rows = [
+                self._bytes.best(query, wanted, codes, admitted) for query, codes in zip(queries, left_out, strict=True)
+            ]
+            return _stacked(rows, k)
         users = torch.from_numpy(np.ascontiguousarray(queries))
         # The kernel computes tiles of users: with few of them, or with most of the catalogue left out, a plain product
         # is faster.
@@ -114,6 +126,13 @@ def largest(scores: Array, codes: Array, k: int) -> tuple[Array, Array]:
         scores, codes = np.take_along_axis(scores, part, 1), np.take_along_axis(codes, part, 1)
     order = np.lexsort((codes, -scores), axis=1)
     return np.take_along_axis(scores, order, 1), np.take_along_axis(codes, order, 1)
+
+
+def _stacked(rows: Sequence[tuple[Array, Array]], k: int) -> tuple[Array, Array]:
+    scores, codes = nothing(len(rows), k)
+    for row, (found, of) in enumerate(rows):
+        scores[row, : len(found)], codes[row, : len(of)] = found, of
+    return scores, codes
 
 
 def padded(scores: Array, codes: Array, k: int) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "bytes.hpp"
 #include "select.hpp"
 
 namespace recmind {
@@ -87,6 +88,7 @@ struct Kernels {
     void (*mix_backward)(const MixBackward&, int threads);
     void (*softmax_rows)(const SoftmaxRows&, int threads);
     Selection selection{};
+    Candidates candidates{};
 };
 
 inline constexpr std::int64_t mix_rows = 1024;  // rows behind one partial sum

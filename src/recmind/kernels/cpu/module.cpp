@@ -36,18 +36,18 @@ using Any = nb::ndarray<nb::c_contig, nb::device::cpu>;  // (n, d), or tiles (t,
 // What the processor can do, best first.
 std::vector<Kernels> usable() {
     std::vector<Kernels> found;
-    const auto add = [&](Kernels kernels, const Selection& selection) {
-        kernels.selection = selection;
+    const auto add = [&](Kernels kernels, const Selection& selection, Candidates candidates) {
+        kernels.selection = selection, kernels.candidates = candidates;
         found.push_back(kernels);
     };
 #if defined(RECMIND_X86)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
-        add(kernels_avx512(), selection_avx512());
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) add(kernels_avx2(), selection_avx2());
+        add(kernels_avx512(), selection_avx512(), candidates_avx512());
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) add(kernels_avx2(), selection_avx2(), candidates_avx2());
 #endif
-    add(kernels_baseline(), selection_baseline());
+    add(kernels_baseline(), selection_baseline(), candidates_baseline());
     return found;
 }
 
@@ -253,6 +253,23 @@ void pair_products(Array<const float, 2> users, Array<const float, 2> items, Arr
     chosen.selection.pairs(call, rows.data(), columns.data(), n, out.data());
 }
 
+std::int64_t candidates(Array<const std::int8_t, 2> rows, Array<const float, 1> scale, Array<const float, 1> error,
+                        Array<const std::int16_t, 1> query, float step, float length, float rest,
+                        Given<const std::uint8_t, 1> admitted, Given<const std::int32_t, 1> left_out, std::int64_t wanted,
+                        Array<std::int32_t, 1> codes, Array<float, 1> upper) {
+    const Bytes call{.rows = rows.data(), .scale = scale.data(), .error = error.data(), .query = query.data(),
+                     .step = step, .length = length, .rest = rest, .n = size(rows, 0), .width = size(rows, 1),
+                     .admitted = admitted ? admitted->data() : nullptr, .left_out = left_out ? left_out->data() : nullptr,
+                     .n_left_out = left_out ? size(*left_out, 0) : 0, .wanted = wanted};
+    require(call.width % 16 == 0 && size(query, 0) == call.width, "rows and query are a multiple of 16 columns wide");
+    require(size(scale, 0) == call.n && size(error, 0) == call.n && size(codes, 0) == call.n && size(upper, 0) == call.n &&
+                (!admitted || size(*admitted, 0) == call.n),
+            "one scale, error, code, bound and admission a row");
+    require(wanted >= 1 && wanted <= call.n && call.n < (std::int64_t{1} << 31), "wanted is 1 to n, n less than 2^31");
+    const nb::gil_scoped_release release;
+    return chosen.candidates(call, codes.data(), upper.data());
+}
+
 std::vector<std::string> instruction_sets() {
     std::vector<std::string> names;
     for (const Kernels& kernels : usable()) names.emplace_back(kernels.name);
@@ -291,6 +308,8 @@ NB_MODULE(_cpu, m) {
           "columns"_a.noconvert(), "threads"_a);
     m.def("all_products", &all_products, "users"_a, "items"_a, "out"_a.noconvert(), "threads"_a);
     m.def("pair_products", &pair_products, "users"_a, "items"_a, "rows"_a, "columns"_a, "out"_a.noconvert());
+    m.def("candidates", &candidates, "rows"_a, "scale"_a, "error"_a, "query"_a, nb::kw_only(), "step"_a, "length"_a, "rest"_a,
+          "admitted"_a.none(), "left_out"_a.none(), "wanted"_a, "codes"_a.noconvert(), "upper"_a.noconvert());
     m.def("instruction_sets", &instruction_sets);
     m.def("instruction_set", [] { return std::string(chosen.name); });
     m.def("use", &use, "name"_a);
