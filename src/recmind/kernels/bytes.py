@@ -74,7 +74,7 @@ class ByteTable:
     def best(
         self, query: Array, k: int, left_out: Array | None = None, admitted: Array | None = None
     ) -> tuple[Array, Array]:
-        """The ``k`` largest products with ``query`` ``(d,)``, largest first, and their rows, as far as there are so many.
+        """The ``k`` largest products with a query ``(d,)``, largest first, and their rows; fewer if few are left.
 
         Parameters
         ----------
