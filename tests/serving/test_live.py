@@ -18,7 +18,7 @@ from recmind.serving.options import Options
 
 
 def everything(live: LiveRecommender) -> dict[str, Any]:
-    """All that can be seen from outside."""
+    """All that can be seen from outside; whole lists: at the end of a short one equal scores may swap."""
     users = live.users(limit=1000)
     items = live.find_items(limit=1000)
     return {
@@ -26,7 +26,7 @@ def everything(live: LiveRecommender) -> dict[str, Any]:
         "items": sorted(items),
         "fields": {item: live.item(item) for item in items},
         "histories": {user: live.history(user) for user in users},
-        "lists": {user: [(s.item_id, s.score) for s in live.recommend(user, 40)] for user in users},
+        "lists": {user: [(s.item_id, s.score) for s in live.recommend(user, 200)] for user in users},
         "counts": live.status.counts,
     }
 

@@ -8,13 +8,15 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from recmind.kernels import bytes as in_bytes
 from recmind.kernels import scan
+from recmind.kernels.bytes import ByteTable, available
 
 Array = np.ndarray
 
 GATHERED = 20_000
 """Up to so many admitted items are compared one by one, whatever the index."""
+_WORTH_GATHERING = 50
+"""A part of the items that is this many times smaller is gathered rather than looked for in the table of bytes."""
 _TILED = 4
 """Queries from which on the kernel of evaluation beats a plain product for each."""
 _SCORES = 2**22
@@ -57,22 +59,23 @@ class ExactSearch:
     def __init__(self, vectors: Array, threads: int = 1) -> None:
         self.vectors, self.threads = vectors, threads
         self._table = torch.from_numpy(vectors)
-        self._bytes = in_bytes.ByteTable.of(vectors) if in_bytes.available() and len(vectors) else None
+        self._bytes = ByteTable.of(vectors) if available() and len(vectors) else None
 
     def __call__(
         self, queries: Array, k: int, left_out: Sequence[Array], admitted: Array | None = None
     ) -> tuple[Array, Array]:
         """See :class:`Search`."""
+        in_bytes = self._bytes if len(queries) < _TILED else None
         if admitted is not None:
             few = np.flatnonzero(admitted)
-            if len(few) <= GATHERED:
+            if len(few) <= (GATHERED if in_bytes is None else len(admitted) // _WORTH_GATHERING):
                 return among(self.vectors, few, queries, k, left_out)
         wanted = min(k, len(self.vectors))
         if not wanted or not len(queries):
             return nothing(len(queries), k)
-        if self._bytes is not None and len(queries) < _TILED:
+        if in_bytes is not None:
             rows = [
-                self._bytes.best(query, wanted, codes, admitted) for query, codes in zip(queries, left_out, strict=True)
+                in_bytes.best(query, wanted, codes, admitted) for query, codes in zip(queries, left_out, strict=True)
             ]
             return _stacked(rows, k)
         users = torch.from_numpy(np.ascontiguousarray(queries))
