@@ -46,7 +46,7 @@ def test_killed_after_some_of_them_it_goes_on_and_ends_with_the_same_bytes(
     overrides = {
         **way.FAST,
         **LIST,
-        "training.max_epochs": 60,
+        "training.max_epochs": 20,
         "training.patience": 100,
         "training.checkpoint_seconds": 0,
     }
