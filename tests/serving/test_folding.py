@@ -95,6 +95,12 @@ def test_somebody_new_differs_from_the_same_trained_user_by_the_free_part_alone(
         free = model.free[code].detach().numpy()  # type: ignore[union-attr, operator]
         v = (1 - a) * language[code].numpy() + a * views.graph[code].numpy() - a * equations.first * free
         expected = v / np.linalg.norm(v) if equations.cosine else v
+        if equations.recent_weight:  # calibrated: on so little data it may come out 0 or not
+            latest = items[-equations.recent_items :]
+            shares = equations.recent_decay ** np.arange(len(latest) - 1, -1, -1)
+            h = state.rows(BundleTensors.ITEMS, latest)[:, : equations.dim]
+            expected = expected + equations.recent_weight * (shares / shares.sum()) @ h
+            expected = expected / np.linalg.norm(expected) if equations.cosine else expected
         np.testing.assert_allclose(new.vector, expected, atol=2e-6)
 
 
