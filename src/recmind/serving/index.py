@@ -2,8 +2,9 @@
 
 Up to :data:`EXACT_BELOW` items everything is compared (:mod:`recmind.serving.search`);
 above, a faiss index looks at a part, in a table of a byte per number, and what
-it finds is compared again as it is. How much the index loses is measured when it is built: recall@20 against exact search, for
-users of the run. Its search settings are the cheapest that reach
+it finds is compared again as it is. How much the index loses is measured when
+it is built: recall@20 against exact search, for users of the run. Its search
+settings are the cheapest that reach
 :data:`TARGET_RECALL`; where none does, search stays exact. The same is measured
 for lists of :data:`DEEP`, since what a user has seen is hidden from the front
 of a list and filters hide more.
