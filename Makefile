@@ -48,6 +48,7 @@ test: setup ## Run the whole test suite
 
 browser: ## Install Chromium for the tests of the page (Debian and Ubuntu, as root); without it they are skipped
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+		command -v apt-get >/dev/null || { echo "no apt-get here: install chromium and chromedriver yourself" >&2; exit 1; }; \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium chromium-driver >/dev/null; }
 
 lint: setup ## Check style (ruff) and types (pyright)

@@ -77,6 +77,12 @@ def test_few_rows_are_looked_at_again(name: str, monkeypatch: pytest.MonkeyPatch
     assert max(counts) < 100
 
 
+def test_the_smallest_numbers_there_are():
+    vectors = np.full((6, 3), 1e-44, dtype=np.float32)
+    vectors[4] *= 3
+    assert ByteTable.of(vectors).best(np.ones(3, dtype=np.float32), 1)[1].tolist() == [4]
+
+
 def test_products_of_wide_rows_do_not_overflow():
     vectors = np.ones((9, 5000), dtype=np.float32)
     vectors[3] *= 2

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recmind.errors import BundleError
+from recmind.kernels import binding
 from recmind.serving import index as module
 from recmind.serving import search as searches
 from recmind.serving.index import FaissSearch, build_index, open_search
@@ -47,14 +48,17 @@ def sorted_out(
     seed=st.integers(0, 1000),
     share=st.none() | st.floats(0, 1),
     limit=st.sampled_from([0, 20_000]),
+    compiled=st.booleans(),
 )
-def test_exact_search_is_sorting(n: int, b: int, k: int, seed: int, share: float | None, limit: int):
+def test_exact_search_is_sorting(n: int, b: int, k: int, seed: int, share: float | None, limit: int, compiled: bool):
     rng = np.random.default_rng(seed)
     items, queries = rng.standard_normal((n, 5)).astype(np.float32), rng.standard_normal((b, 5)).astype(np.float32)
     left_out = [np.sort(rng.permutation(n)[: rng.integers(0, n + 1)]).astype(np.int32) for _ in range(b)]
     admitted = None if share is None else rng.random(n) < share
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(searches, "GATHERED", limit)  # both ways: few items one by one, many through the whole table
+        if not compiled:
+            patch.setattr(binding, "cpu", None)
         scores, codes = ExactSearch(items)(queries, k, left_out, admitted)
     assert scores.shape == codes.shape == (b, k)
     for row in range(b):

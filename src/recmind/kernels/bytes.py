@@ -62,8 +62,7 @@ class ByteTable:
         scale, error, longest = np.empty(n, dtype=np.float32), np.empty(n, dtype=np.float32), 0.0
         for first in range(0, n, 65536):
             block = vectors[first : first + 65536]
-            largest = np.abs(block).max(axis=1, initial=0)
-            s = np.where(largest > 0, largest / _LEVELS, 1).astype(np.float32)
+            s = np.maximum(np.abs(block).max(axis=1, initial=0) / _LEVELS, np.finfo(np.float32).tiny)
             t = np.rint(block / s[:, None])
             rest = np.linalg.norm(block - t * s[:, None], axis=1)
             rows[first : first + len(block), :d] = t

@@ -92,7 +92,8 @@ class FaissSearch:
                 accepted=f"{n} vectors of {dim}",
             )
         width = int(about["width"])
-        self._part = _Part(vectors, index, about["kind"], (width, int(about.get("deep_width", width * 8))))
+        widths = width, int(about.get("deep_width", width * DEEP // _MEASURED_AT))
+        self._part = _Part(vectors, index, about["kind"], widths)
         self.vectors = vectors
         faiss.omp_set_num_threads(threads)
 

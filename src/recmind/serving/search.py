@@ -80,7 +80,7 @@ class ExactSearch:
             return _stacked(rows, k)
         users = torch.from_numpy(np.ascontiguousarray(queries))
         # The kernel computes tiles of users: with few of them, or with most of the catalogue left out, a plain product
-        # is faster.
+        # is faster. Few come here without compiled kernels alone.
         if admitted is None and len(queries) >= _TILED and scan.available(users, self._table):
             starts = np.zeros(len(queries) + 1, dtype=np.int64)
             np.cumsum([len(codes) for codes in left_out], out=starts[1:])
