@@ -63,8 +63,18 @@ class TestHelp:
     def test_version(self):
         assert recmind("--version").stdout.strip() == __version__
 
-    def test_nothing_heavy_is_imported_before_a_command_needs_it(self):
-        code = f"import sys, recmind.cli; print([name for name in {HEAVY} if name in sys.modules])"
+    # A study and a tuning leave torch to the processes of their trainings.
+    @pytest.mark.parametrize(
+        ("module", "heavy"),
+        [
+            ("recmind.cli", HEAVY),
+            ("recmind.studies.study", ["torch", "scipy", "matplotlib"]),
+            ("recmind.studies.tuning.tune", ["torch", "scipy", "matplotlib", "optuna"]),
+            ("recmind.pipeline", ["scipy.stats", "transformers", "peft"]),
+        ],
+    )
+    def test_nothing_heavy_is_imported_before_a_command_needs_it(self, module: str, heavy: list[str]):
+        code = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
         assert done.stdout.strip() == "[]"
 

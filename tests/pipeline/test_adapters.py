@@ -181,14 +181,14 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bytes(way, w
     dataset, settings = world
     changes = {
         "training__checkpoint_seconds": 0,
-        "training__max_epochs": 12,
-        "language__adapters__steps": 60,
-        "language__adapters__joint_steps": 30,
+        "training__max_epochs": 8,
+        "language__adapters__steps": 40,
+        "language__adapters__joint_steps": 20,
         "language__adapters__refresh_every": 4,
         "language__adapters__refresh_users_every": 2,
         "language__adapters__dropout": 0.1,
         "alignment__queue_size": 16,
-        "training__eval_every": 12,  # the last epoch is the best one
+        "training__eval_every": 8,  # the last epoch is the best one
     }
     config = settings(**changes)
     train_run(dataset, config, tmp_path / "undisturbed", show_progress=False)

@@ -20,7 +20,7 @@ class TestKilled:
     def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bytes(self, way, dataset: Path, tmp_path: Path):
         overrides = {
             **way.FAST,
-            "training.max_epochs": 120,
+            "training.max_epochs": 60,
             "training.patience": 1000,
             "training.warmup_epochs": 10,
             "training.checkpoint_seconds": 0,

@@ -10,6 +10,18 @@ from pathlib import Path
 import pytest
 
 LIST = {"training.temperature": [0.05, 5.0, 0.5], "training.max_epochs": 4}
+LONGER = {"training.max_epochs": 20, "training.patience": 100, "training.checkpoint_seconds": 0}
+
+
+def command(way, dataset: Path, out: Path) -> list[str | Path]:
+    return ["train", dataset, "--out", out, "--recipe", "default", "--quiet", *way.flags(way.FAST | LIST | LONGER)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(way, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("temperatures") / "undisturbed"
+    assert way.recmind(*command(way, dataset, out)).wait(timeout=250) == 0
+    return out
 
 
 def test_the_run_is_that_of_the_best_temperature(way, dataset: Path, tmp_path: Path):
@@ -41,19 +53,10 @@ def test_without_a_validation_part_the_first_temperature_counts(way, tmp_path: P
 
 @pytest.mark.parametrize("tried", [0, 1, 3])
 def test_killed_after_some_of_them_it_goes_on_and_ends_with_the_same_bytes(
-    way, dataset: Path, tmp_path: Path, tried: int
+    way, dataset: Path, undisturbed: Path, tmp_path: Path, tried: int
 ):
-    overrides = {
-        **way.FAST,
-        **LIST,
-        "training.max_epochs": 20,
-        "training.patience": 100,
-        "training.checkpoint_seconds": 0,
-    }
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    command = ["--recipe", "default", "--quiet", *way.flags(overrides)]
-    assert way.recmind("train", dataset, "--out", undisturbed, *command).wait(timeout=250) == 0
-    process = way.recmind("train", dataset, "--out", killed, *command)
+    killed = tmp_path / "killed"
+    process = way.recmind(*command(way, dataset, killed))
     deadline = time.monotonic() + 200
 
     def so_far() -> list[dict]:
@@ -68,7 +71,7 @@ def test_killed_after_some_of_them_it_goes_on_and_ends_with_the_same_bytes(
     process.wait()
     noted = so_far()
     assert not (killed / "metrics.json").exists(), "it was killed too late"
-    resumed = way.recmind("train", dataset, "--out", killed, *command, "--resume")
+    resumed = way.recmind(*command(way, dataset, killed), "--resume")
     _, stderr = resumed.communicate(timeout=250)
     assert resumed.returncode == 0, stderr
     metrics = json.loads((killed / "metrics.json").read_text())

@@ -26,7 +26,7 @@ import os, signal, sys
 from pathlib import Path
 from recmind.serving.refresh import refresh
 
-folder, fatal, calls = Path(sys.argv[1]), int(sys.argv[2]), 0
+calls = 0
 
 def deadly(function):
     def call(*args, **kwargs):
@@ -38,17 +38,24 @@ def deadly(function):
     return call
 
 os.rename, os.replace, os.rmdir = deadly(os.rename), deadly(os.replace), deadly(os.rmdir)
-out = folder / "new" if sys.argv[3:] else None
-refresh(folder / "run", folder / "changed.parquet", out=out)
-print(calls)
+# A child for each folder, which starts with everything imported and nothing computed.
+for place in map(Path, sys.argv[2:]):
+    if not (child := os.fork()):
+        fatal = int(place.name.rpartition("-")[2])
+        refresh(place / "run", place / "changed.parquet", out=place / "new" if sys.argv[1] == "out" else None)
+        print(calls, flush=True)
+        os._exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
-def start(folder: Path, fatal: int, *more: str) -> subprocess.Popen[str]:
-    """Refresh in a process that is killed at its ``fatal``-th rename or removal of a folder; 0 lets it live."""
+def refreshed(kind: str, *folders: Path) -> list[int]:
+    """Refresh the runs in the folders ``NAME-K``, each in a process that is killed at its K-th rename or removal of a
+    folder; with K = 0 it lives. What they print: the calls of those that live, and every exit code."""
     environment = {**os.environ, "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, "-c", CHILD, str(folder), str(fatal), *more]
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, env=environment)
+    arguments = [sys.executable, "-c", CHILD, kind, *map(str, folders)]
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, text=True, env=environment, timeout=250, check=True)
+    return [int(line) for line in done.stdout.split()]
 
 
 def state(run: Path) -> tuple[int, str, float]:
@@ -90,19 +97,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("out", [False, True])
 def test_killed_at_any_rename(trained: Path, tmp_path: Path, out: bool) -> None:
-    more = ["out"] if out else []
+    kind = "out" if out else "in place"
     old = state(trained / "run")
-    whole = shutil.copytree(trained, tmp_path / "whole")
-    n_calls = int(start(whole, 0, *more).communicate()[0])
+    whole = shutil.copytree(trained, tmp_path / "whole-0")
+    n_calls, code = refreshed(kind, whole)
+    assert code == 0
     new = state(whole / ("new" if out else "run"))
     assert new[:2] == (6, "an elephant")
     assert old[:2] == (5, "a sock")
     assert n_calls >= 9  # four files written, the folder of them, four files moved, the folder removed
     folders = [shutil.copytree(trained, tmp_path / f"killed-{fatal}") for fatal in range(1, n_calls + 1)]
-    for first in range(0, n_calls, 2):
-        some = folders[first : first + 2]
-        children = [start(folder, int(folder.name.partition("-")[2]), *more) for folder in some]
-        assert [child.wait() for child in children] == [-signal.SIGKILL] * len(children)
+    assert refreshed(kind, *folders) == [-signal.SIGKILL] * n_calls
     seen = []
     for folder in folders:
         if out:

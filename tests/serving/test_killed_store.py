@@ -70,7 +70,7 @@ def test_no_acknowledged_change_of_a_server_is_lost(bundled: Callable[[str], Pat
     items: dict[str, bool] = {}
     pairs: list[tuple[str, str]] = []
     doubtful: set[str] = set()
-    for _ in range(6):
+    for _ in range(4):
         said = killed([CHILD, str(bundled("recmind")), str(store), str(first)], random.randrange(1, 40))
         for line in said:
             kind, *names = line.split()

@@ -21,7 +21,7 @@ from recmind.data.dataset import Dataset
 from recmind.errors import ConfigError, RunError
 from recmind.studies.study import list_runs, run_study
 
-EPOCHS = 60
+EPOCHS = 20
 VARIANTS = ["default-warm-up-0", "default-warm-up-5"]
 NAMES = [f"{variant}-s{seed}" for seed in (0, 1) for variant in VARIANTS]
 
@@ -36,6 +36,7 @@ def settings(encoder: Path, **more: Any) -> list[str]:
         "language.dtype": "float32",
         "training.batch_size": 32,
         "training.n_negatives": 4,
+        "training.temperature": 0.2,
         "training.max_epochs": EPOCHS,
         "training.eval_every": 2,
         "training.patience": 1000,
@@ -122,7 +123,7 @@ class TestCommand:
             assert row["strata.items_degree_4_10.recall@40"] == found["strata"]["items_degree_4_10"]["recall@40"]
             assert row["seconds.train"] == found["seconds"]["train"]
             assert row["dataset"] == "shop"
-            assert "training.max_epochs=60" in row["overrides"]
+            assert f"training.max_epochs={EPOCHS}" in row["overrides"]
 
     def test_reports_means_and_deviations_over_the_seeds(self, studied: tuple[Path, str]):
         out, printed = studied

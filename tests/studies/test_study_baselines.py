@@ -33,7 +33,7 @@ def finish(process: subprocess.Popen[str]) -> str:
     return out
 
 
-def small(encoder: Path, epochs: int = 20) -> list[str]:
+def small(encoder: Path, epochs: int = 8) -> list[str]:
     return [
         "threads=1",
         "model.dim=4",
@@ -103,7 +103,7 @@ class TestBaselines:
         assert recipes["LightGCN"].endswith("tuned/lightgcn/lightgcn.toml")
         assert recipes["EASE"] == recipes["RecMind default"] == "default"
         epochs = {row["variant"]: row["epochs"] for row in table.iter_rows(named=True)}
-        assert epochs == {"RecMind default": 20, "LightGCN": 20, "EASE": None}
+        assert epochs == {"RecMind default": 8, "LightGCN": 8, "EASE": None}
 
     def test_the_report_holds_ours_against_each(self, studied: tuple[Path, str]):
         out, printed = studied

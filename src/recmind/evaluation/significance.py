@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from recmind.errors import DataError
 from recmind.schema import Columns
@@ -238,6 +237,8 @@ def wilcoxon(differences: np.ndarray) -> float:
     """
     if not differences.any():
         return 1.0
+    from scipy import stats  # a second to import, which training does without
+
     _, p = stats.wilcoxon(differences, zero_method="zsplit", method="asymptotic")
     return float(p)  # pyright: ignore[reportArgumentType]
 

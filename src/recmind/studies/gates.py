@@ -30,7 +30,7 @@ from recmind.model.recmind import RecMind
 from recmind.serving.recommender import Recommender
 from recmind.studies.correlation import spearman
 
-SIDES = ("users", "items")
+_SIDES = ("users", "items")
 GROUPS = 10
 
 
@@ -91,7 +91,7 @@ def gates_of(model: RecMind, *, bootstrap: int = 1000, seed: int = 0) -> GatesOf
     degrees = model.graph.degrees.cpu().numpy().astype(np.int64)
     groups, correlations = [], []
     for what, layer, values in _quantities(model):
-        for side, nodes in zip(SIDES, (slice(0, model.n_users), slice(model.n_users, None)), strict=True):
+        for side, nodes in zip(_SIDES, (slice(0, model.n_users), slice(model.n_users, None)), strict=True):
             connected = degrees[nodes] > 0
             x, degree = values[nodes][connected], degrees[nodes][connected]
             about = {"what": what, "side": side, "layer": layer}

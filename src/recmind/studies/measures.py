@@ -10,9 +10,6 @@ import polars as pl
 
 from recmind.data.dataset import Dataset
 from recmind.files import write_atomic
-from recmind.studies.cold import cold_start
-from recmind.studies.few import by_history
-from recmind.studies.gates import gates_of_run
 from recmind.studies.plan import Job
 from recmind.studies.suites import slug
 
@@ -46,6 +43,8 @@ _Found = tuple[dict[str, Any], Mapping[str, pl.DataFrame]]
 
 
 def _gate(job: Job) -> _Found:
+    from recmind.studies.gates import gates_of_run
+
     found = gates_of_run(job.run, seed=job.seed)
     row = {}
     for line in found.correlations.iter_rows(named=True):
@@ -56,11 +55,15 @@ def _gate(job: Job) -> _Found:
 
 
 def _cold(job: Job) -> _Found:
+    from recmind.studies.cold import cold_start
+
     metrics, users = cold_start(job.run, bootstrap=job.config.evaluation.bootstrap)
     return _flat(metrics, "among"), {"cold": metrics, "cold-users": users}
 
 
 def _few(job: Job) -> _Found:
+    from recmind.studies.few import by_history
+
     metrics, users = by_history(job.run, Dataset.load(job.data), bootstrap=job.config.evaluation.bootstrap)
     return _flat(metrics, "history"), {"few": metrics, "few-users": users}
 

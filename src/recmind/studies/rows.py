@@ -13,10 +13,8 @@ import polars as pl
 
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Part
-from recmind.evaluation.evaluate import evaluate
 from recmind.files import write_atomic
 from recmind.schema import Columns, Files
-from recmind.serving.recommender import Recommender
 from recmind.studies.drift import changed_items
 from recmind.studies.measures import measure
 from recmind.studies.plan import Job
@@ -98,6 +96,9 @@ def _epochs(run: Path) -> int | None:
 
 def _remeasured(run: Path) -> dict[str, Any]:
     """``metrics.json`` of a refreshed run with every held-out part measured anew."""
+    from recmind.evaluation.evaluate import evaluate
+    from recmind.serving.recommender import Recommender
+
     recommender, folder = Recommender.load(run), RunFolder(run)
     config, split = recommender.config, recommender.split
     document = folder.read_json(Files.METRICS)
@@ -115,6 +116,9 @@ def _divided(job: Job) -> Row:
 
     All items are ranked for either; a user with both kinds of targets counts in both.
     """
+    from recmind.evaluation.evaluate import evaluate
+    from recmind.serving.recommender import Recommender
+
     assert job.variant.divided_by is not None
     before, after = Dataset.load(job.dataset), Dataset.load(job.data_of(job.variant.divided_by))
     recommender = Recommender.load(job.run)

@@ -24,7 +24,6 @@ from recmind.errors import RecMindError
 from recmind.files import write_atomic
 from recmind.progress import note
 from recmind.schema import Files
-from recmind.serving.refresh import refresh
 from recmind.studies.apart import claimed, train_apart
 from recmind.studies.drift import can_change, with_changed_texts
 from recmind.studies.plan import Job, plan
@@ -178,6 +177,8 @@ def _made(job: Job, suite: str, data: _Data, lock: int, show_progress: bool) -> 
         train_apart(job.data, job.config, job.trained, lock=lock, show_progress=show_progress)
     seconds: dict[str, float] = {}
     if job.variant.refreshed and not job.run.exists():
+        from recmind.serving.refresh import refresh
+
         start = time.perf_counter()
         refresh(job.trained, job.data_of(job.variant.refreshed) / Files.ITEMS, out=job.run)
         seconds["refresh"] = round(time.perf_counter() - start, 3)

@@ -16,14 +16,12 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 import tomli_w
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from recmind.config import Config, validate_config
 from recmind.config.baselines import READERS
@@ -34,6 +32,9 @@ from recmind.errors import RunError
 from recmind.files import ARRIVED, read_newest, settle, write_atomic
 from recmind.schema import SCHEMA_VERSION, Columns, Files
 from recmind.text.chat.prompt_file import load_prompt
+
+if TYPE_CHECKING:
+    from torch import Tensor  # what tells of runs starts without torch, whose import takes seconds
 
 _OWN = (
     Files.CONFIG,
@@ -188,6 +189,8 @@ class RunFolder:
 
     def write_model(self, tensors: Mapping[str, Tensor]) -> None:
         """Write ``model.safetensors``."""
+        from safetensors.torch import save_file
+
         owned = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
         write_atomic(self / Files.MODEL, lambda path: save_file(owned, path))
 
@@ -199,6 +202,8 @@ class RunFolder:
         RunError
             If training has not come that far, or the file is damaged.
         """
+        from safetensors.torch import load_file
+
         path = self / Files.MODEL
         if not path.exists():
             raise RunError(

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import polars as pl
 
-from recmind.studies.gates import SIDES
 from recmind.studies.measures import measured
 from recmind.studies.report.blocks import Figure, Part, Table, Text
 from recmind.studies.report.curves import legend
@@ -24,6 +23,7 @@ _HARDLY: Final = 0.1
 """A smaller rank correlation is not called one, however sure its sign is."""
 _LITTLE: Final = 0.1
 """A smaller difference of the mean 1-γ between the ends is called little, however sure the correlation is."""
+_SIDES: Final = ("users", "items")
 _NAMES: Final = {"gate": "γ", "language": "language in h", "alpha": "α"}
 _READING: Final = (
     "γ multiplies what comes from the graph and 1-γ the language view, so more language is a smaller γ, and a positive "
@@ -61,14 +61,14 @@ def gate_section(results: pl.DataFrame, out: Path) -> list[Part]:
             "The gate by degree",
             [
                 Text(_DECILES),
-                *(_by_degree(groups.filter(of_gates), side) for side in SIDES),
+                *(_by_degree(groups.filter(of_gates), side) for side in _SIDES),
                 _correlations(correlations.filter(of_gates)),
                 *_figures(groups),
             ],
         ),
         Part(
             "What the final vectors are made of",
-            [Text(_SHARES), *(_by_degree(shares, side) for side in SIDES), _correlations(others)],
+            [Text(_SHARES), *(_by_degree(shares, side) for side in _SIDES), _correlations(others)],
         ),
     ]
 

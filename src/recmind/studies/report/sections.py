@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-from scipy import stats
 
 from recmind.studies.report.blocks import Figure, Part, Table, Text
 from recmind.studies.report.charts import strata_bars
@@ -34,6 +33,8 @@ def strata_section(results: pl.DataFrame, out: Path) -> list[Part]:
 
 def seeds_section(results: pl.DataFrame, out: Path) -> list[Part]:
     """How far runs that differ in nothing but the seed are apart."""
+    from scipy.special import stdtrit  # the quantile of Student's t
+
     lines = []
     for label, rows in groups(results).items():
         for metric in shown_metrics(results):
@@ -41,7 +42,7 @@ def seeds_section(results: pl.DataFrame, out: Path) -> list[Part]:
             if len(values) < 2:
                 continue
             mean, apart = statistics.mean(values), statistics.stdev(values)
-            luck = float(stats.t.ppf(0.975, 2 * len(values) - 2)) * apart * (2 / len(values)) ** 0.5
+            luck = float(stdtrit(2 * len(values) - 2, 0.975)) * apart * (2 / len(values)) ** 0.5
             cells = [f"{mean:.4f}", f"{apart:.5f}", f"{apart / mean:.1%}" if mean else "-"]
             span = f"{min(values):.4f} to {max(values):.4f}"
             lines.append([label, metric, str(len(values)), *cells, span, f"{luck:.4f}"])
