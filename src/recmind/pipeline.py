@@ -8,7 +8,7 @@ import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 import torch
@@ -16,6 +16,7 @@ import torch
 from recmind.config import Config
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Split, split_dataset
+from recmind.errors import ConfigError
 from recmind.evaluation.evaluate import Evaluation, HeldOut, evaluate, validation_metrics
 from recmind.evaluation.report import metrics_document
 from recmind.machine import Clock, environment, fitting_threads, resolve_device, threads
@@ -34,6 +35,10 @@ from recmind.training.trainer import Fitted, Trainer
 
 if TYPE_CHECKING:
     from recmind.training.language_phase import LanguagePhase
+
+
+Known = Literal["train", "train+valid"]
+"""What a trained model has heard of when it is evaluated."""
 
 
 def train_run(
@@ -132,22 +137,43 @@ def train_run(
         return metrics
 
 
-def evaluate_run(run: str | Path, split: HeldOut | None = None, *, show_progress: bool = True) -> dict[str, Any]:
+def evaluate_run(
+    run: str | Path, split: HeldOut | None = None, *, known: Known = "train", show_progress: bool = True
+) -> dict[str, Any]:
     """Rank the catalogue again for a held-out part of a run's data: by default the test part, where there is one.
+
+    Parameters
+    ----------
+    known:
+        What the trained model has heard of by then: the training part, or the
+        validation interactions too, as in use
+        (:meth:`~recmind.serving.recommender.Recommender.knowing`).
 
     Returns
     -------
     dict
-        ``metrics.json`` of the run with this part measured anew.
+        ``metrics.json`` of the run with this part measured anew, and ``known`` where that is more than ``train``.
+
+    Raises
+    ------
+    ConfigError
+        If the validation part is to be known and ranked for.
     """
     folder = RunFolder(run)
     config, recommender = folder.config(), Recommender.load(run)
     split = split or ("test" if len(recommender.split.test) else "valid")
+    if known == "train+valid":
+        if split == "valid":
+            raise ConfigError("the validation part cannot be both known and held out", where="--known", got=known)
+        recommender = recommender.knowing("valid")
     result = evaluate(
         recommender.scorer, recommender.split, split, config.evaluation, seed=config.seed, show_progress=show_progress
     )
-    _write_per_user(folder, split, result)
     document = folder.read_json(Files.METRICS)
+    if known == "train":
+        _write_per_user(folder, split, result)
+    else:
+        document["known"] = known
     document[split] = result.metrics
     document["strata"], document["strata_of"] = result.strata, split
     document["intervals"] = {**document.get("intervals", {}), split: result.intervals}

@@ -47,6 +47,11 @@ def test_metrics_stand_in_rows_and_part_and_cutoff_in_columns():
     assert "average_popularity 1,234" in lines
 
 
+def test_what_was_known_is_said():
+    assert "test: with train+valid known" in shown(print_metrics, METRICS | {"known": "train+valid"})
+    assert not any("known" in line for line in shown(print_metrics, METRICS))
+
+
 def test_strata_show_the_largest_cutoff_and_leave_empty_ones_out():
     lines = shown(print_metrics, METRICS)
     assert "by training degree n recall@20" in lines

@@ -179,6 +179,22 @@ def test_valid_only_trains_on_all_but_the_last() -> None:
     assert (split.train.rows.tolist(), split.valid.rows.tolist(), len(split.test)) == ([0, 1, 3], [2], 0)
 
 
+@given(pairs, st.sampled_from(KINDS), st.sampled_from([("valid",), ("test",), ("valid", "test"), ("test", "valid")]))
+def test_what_has_become_known_is_behind_what_was(rows, kind, names) -> None:
+    split = split_or_skip(make(rows), SplitConfig(kind=kind, valid_fraction=0.2, test_fraction=0.2))
+    known = split.knowing(*names)
+    parts = [split.train, *(split.part(name) for name in names)]
+    for user in range(split.n_users):
+        expected = [(part.items[part.users == user], part.rows[part.users == user]) for part in parts]
+        own = known.train.users == user
+        assert known.train.items[own].tolist() == [item for items, _ in expected for item in items]
+        assert known.train.rows[own].tolist() == [row for _, rows in expected for row in rows]
+    assert (np.diff(known.train.users) >= 0).all()
+    for name in ("valid", "test"):
+        assert len(known.part(name)) == (0 if name in names else len(split.part(name)))
+    assert known.knowing(*names) is known
+
+
 @pytest.mark.parametrize("rows", [[(0, 0)], [(0, 0), (0, 1)]])
 def test_short_users_only_train(rows) -> None:
     split = split_dataset(make(rows), SplitConfig())

@@ -10,10 +10,8 @@ import polars as pl
 import pytest
 import torch
 
-from recmind.model.graph import build_graph
-from recmind.model.registry import build_model, needs_text
 from recmind.model.views import GraphModel
-from recmind.schema import BundleTensors, Tensors
+from recmind.schema import BundleTensors
 from recmind.serving.bundle import Bundle
 from recmind.serving.folding import Equations, Folding
 from recmind.serving.recommender import Recommender
@@ -40,24 +38,16 @@ def state_of(path: Path) -> State:
     return State(Base(Bundle.load(path)))
 
 
-def model_of(run: Path) -> GraphModel:
-    """The trained model, rebuilt from the run's files."""
-    recommender = Recommender.load(run)
-    config, train = recommender.config, recommender.split.train
-    texts = recommender.texts if needs_text(config.model.name) else None
-    graph = build_graph(train.users, train.items, recommender.users.height, recommender.items.height)
-    model = build_model(graph, texts, config.model, seed=0)
-    assert isinstance(model, GraphModel)
-    prefix = Tensors.PARAMETERS
-    model.load_state_dict({k.removeprefix(prefix): v for k, v in recommender.tensors.items() if k.startswith(prefix)})
-    return model
+def served(run: Path) -> Recommender:
+    """What a bundle is made of: the trained model that has heard of everything."""
+    return Recommender.load(run).up_to_date
 
 
 @pytest.mark.parametrize("kind", FOLDING)
-def test_the_training_history_of_a_user_gives_the_models_own_vector(
+def test_the_history_of_a_user_gives_the_models_own_vector(
     kind: str, trained: Callable[[str], Path], bundled: Callable[[str], Path]
 ):
-    state, run = state_of(bundled(kind)), Recommender.load(trained(kind))
+    state, run = state_of(bundled(kind)), served(trained(kind))
     dim = state.base.equations.dim
     for user in run.users["user_id"]:
         code = state.base.user_codes[user]
@@ -82,7 +72,8 @@ def test_somebody_new_differs_from_the_same_trained_user_by_the_free_part_alone(
     kind: str, trained: Callable[[str], Path], bundled: Callable[[str], Path]
 ):
     """v_trained - v_new = α c₀ f: compared before the vectors are brought to length 1."""
-    state, model = state_of(bundled(kind)), model_of(trained(kind))
+    state, model = state_of(bundled(kind)), served(trained(kind)).model()
+    assert isinstance(model, GraphModel)
     equations = state.base.equations
     with torch.no_grad():
         views = model()
@@ -116,7 +107,7 @@ def test_a_text_model_needs_no_training_of_its_users_at_all(bundled: Callable[[s
 def test_new_items_are_placed_as_the_model_places_them(
     kind: str, trained: Callable[[str], Path], bundled: Callable[[str], Path]
 ):
-    state, run = state_of(bundled(kind)), Recommender.load(trained(kind))
+    state, run = state_of(bundled(kind)), served(trained(kind))
     n = len(run.vectors.items)
     run.add_items(NEW)
     expected = run.vectors.items[n:].numpy()

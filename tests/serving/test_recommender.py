@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ import torch
 
 from recmind.config import load_config
 from recmind.errors import ConfigError, DataError
-from recmind.pipeline import recommend_run, train_run
+from recmind.model.graph import build_graph
+from recmind.model.item_item import ItemItem
+from recmind.model.recent import latest_items
+from recmind.model.registry import build_model
+from recmind.pipeline import evaluate_run, recommend_run, train_run
 from recmind.serving.recommender import Recommender, read_ids, read_table, write_recommendations
 
 USERS, ITEMS = 10, 9
@@ -85,16 +90,19 @@ class TestRecommend:
             got = recommender.recommend([user], k=100, leave_out=leave_out)["item_id"].to_list()
             assert sorted(got) == sorted({f"{i:02}" for i in range(ITEMS)} - left)
 
-    def test_order_and_scores_are_those_of_the_vectors(self, recommender: Recommender):
-        frame = recommender.recommend(["007"], k=4)
-        scores = recommender.scorer.users[7].double() @ recommender.scorer.items.double().T
+    @pytest.mark.parametrize("leave_out", ["all", "train+valid"])
+    def test_order_and_scores_are_those_of_the_vectors(self, recommender: Recommender, leave_out: str):
+        frame = recommender.recommend(["007"], k=4, leave_out=leave_out)
+        scorer = (recommender.up_to_date if leave_out == "all" else recommender).vectors
+        scores = scorer.users[7].double() @ scorer.items.double().T
         expected = [float(scores[int(item)]) for item in frame["item_id"]]
         np.testing.assert_allclose(frame["score"].to_numpy(), expected, rtol=1e-5)
         assert expected == sorted(expected, reverse=True)
         others = set(range(ITEMS)) - {int(i) for i in frame["item_id"]}
         seen = {int(i) for i in recommender.history("007")["item_id"]}
         known = seen | set(recommender.split.valid.items[recommender.split.valid.users == 7].tolist())
-        known |= set(recommender.split.test.items[recommender.split.test.users == 7].tolist())
+        if leave_out == "all":
+            known |= set(recommender.split.test.items[recommender.split.test.users == 7].tolist())
         assert all(float(scores[item]) <= min(expected) for item in others - known)
 
     def test_everybody_by_default(self, recommender: Recommender):
@@ -117,6 +125,96 @@ class TestRecommend:
     def test_k_must_be_positive(self, recommender: Recommender, k: int):
         with pytest.raises(DataError, match="k must be at least 1"):
             recommender.recommend(k=k)
+
+
+def everything(recommender: Recommender) -> tuple[np.ndarray, np.ndarray]:
+    """Users and items of all interactions, each user's in the order of time."""
+    parts = [recommender.split.part(name) for name in ("train", "valid", "test")]
+    users, items = (np.concatenate([getattr(part, key) for part in parts]) for key in ("users", "items"))
+    order = np.argsort(users, kind="stable")
+    return users[order], items[order]
+
+
+class TestUpToDate:
+    def test_vectors_are_the_models_on_the_graph_of_all_interactions(self, recommender: Recommender, dataset: Path):
+        users, items = everything(recommender)
+        told = pl.read_parquet(dataset / "interactions.parquet").sort("user_id", "timestamp")
+        assert [f"{item:02}" for item in items] == told["item_id"].to_list()
+        graph = build_graph(users, items, USERS, ITEMS)
+        model = build_model(graph, recommender.texts, recommender.config.model, seed=9)
+        prefix = "parameters."
+        state = {key.removeprefix(prefix): t for key, t in recommender.tensors.items() if key.startswith(prefix)}
+        model.load_state_dict(state)
+        h = model.vectors()
+        found = recommender.up_to_date.vectors
+        torch.testing.assert_close(found.users, h[:USERS])
+        torch.testing.assert_close(found.items, h[USERS:])
+        assert (found.users - recommender.vectors.users).abs().max() > 1e-3
+
+    def test_a_users_latest_item_is_the_last_that_is_known(self, recommender: Recommender):
+        graph = recommender.up_to_date.model().graph
+        latest, there = latest_items(graph, torch.arange(USERS), 1)
+        test = recommender.split.test
+        assert there.all()
+        assert latest[test.users, 0].tolist() == test.items.tolist()
+
+    def test_what_was_evaluated_stays_as_it_is(self, recommender: Recommender, run: Path):
+        before = [table.clone() for table in (recommender.vectors.users, recommender.vectors.items)]
+        assert recommender.up_to_date.split.test.users.size == 0
+        assert torch.equal(recommender.vectors.users, before[0])
+        assert torch.equal(recommender.vectors.items, before[1])
+        found = evaluate_run(run, show_progress=False)
+        assert found["test"] == json.loads((run / "metrics.json").read_text())["test"]
+
+    def test_one_who_knows_no_more_is_the_same(self, recommender: Recommender):
+        known = recommender.knowing("valid", "test")
+        assert known.up_to_date is known
+        assert recommender.knowing() is recommender
+
+    def test_a_part_of_them(self, recommender: Recommender, run: Path):
+        known = recommender.knowing("valid")
+        assert len(known.split.train) == len(recommender.split.train) + len(recommender.split.valid)
+        assert not len(known.split.valid)
+        assert np.array_equal(known.split.test.items, recommender.split.test.items)
+        scores = known.scorer.scores(torch.arange(USERS)).numpy().copy()
+        scores[known.split.train.users, known.split.train.items] = -np.inf
+        targets = known.split.test
+        better = scores > scores[targets.users, targets.items][:, None]
+        found = evaluate_run(run, known="train+valid", show_progress=False)["test"]
+        assert Recommender.load(run).vectors.users.equal(recommender.vectors.users)
+        assert found["mrr@10"] == pytest.approx((1 / (1 + better.sum(1)[targets.users])).mean())
+
+    def test_item_item_weights_stay_and_histories_grow(self, dataset: Path, tmp_path: Path):
+        train_run(dataset, training("ease"), tmp_path / "run", show_progress=False)
+        ease = Recommender.load(tmp_path / "run")
+        assert isinstance(ease.scorer, ItemItem)
+        users, items = everything(ease)
+        history = np.zeros((USERS, ITEMS), dtype=np.float32)
+        history[users, items] = 1
+        found = ease.up_to_date.scorer.scores(torch.arange(USERS)).numpy()
+        np.testing.assert_allclose(found, history @ ease.scorer.weights, atol=1e-6)
+
+    @pytest.mark.parametrize("model", ["ials", "bpr-mf", "popularity"])
+    def test_vectors_that_no_graph_makes_stay(self, dataset: Path, tmp_path: Path, model: str):
+        train_run(dataset, training(model), tmp_path / "run", show_progress=False)
+        found = Recommender.load(tmp_path / "run")
+        assert torch.equal(found.up_to_date.vectors.users, found.vectors.users)
+        assert torch.equal(found.up_to_date.vectors.items, found.vectors.items)
+        got = found.recommend(["004"], k=100)["item_id"].to_list()
+        train, valid, test = parts(dataset, "004")
+        assert sorted(got) == sorted({f"{i:02}" for i in range(ITEMS)} - {*train, valid, test})
+
+    def test_new_items_are_there_too(self, recommender: Recommender):
+        recommender.add_items(pl.DataFrame({"item_id": ["new"], "title": ["green wool sock"]}))
+        assert "new" in recommender.recommend(["001"], k=100)["item_id"].to_list()
+        recommender.add_items(pl.DataFrame({"item_id": ["newer"], "title": ["green wool sock"]}))
+        first, second = recommender.up_to_date.vectors.items[-2:]
+        torch.testing.assert_close(first, second)
+        assert {"new", "newer"} <= set(recommender.recommend(["001"], k=100)["item_id"])
+
+    def test_the_validation_part_cannot_be_both(self, run: Path):
+        with pytest.raises(ConfigError, match="cannot be both known and held out"):
+            evaluate_run(run, "valid", known="train+valid")
 
 
 class TestUsersFile:
@@ -240,7 +338,7 @@ class TestNeighbours:
     def test_similar_items(self, recommender: Recommender):
         frame = recommender.similar_items("03", k=4)
         # Without the column of the popularity term, which says nothing about likeness.
-        vectors = recommender.scorer.items.double().numpy()[:, : recommender.config.model.dim]
+        vectors = recommender.up_to_date.vectors.items.double().numpy()[:, : recommender.config.model.dim]
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         cosines = unit @ unit[3]
         expected = [item for item in np.argsort(-cosines) if item != 3][:4]
@@ -255,7 +353,7 @@ class TestNeighbours:
         assert 0 < len(owners) < USERS
         frame = recommender.users_for("03", k=100)
         assert sorted(frame["user_id"]) == sorted({f"{u:03}" for u in range(USERS)} - set(owners))
-        scores = recommender.scorer.users @ recommender.scorer.items[3]
+        scores = recommender.up_to_date.vectors.users @ recommender.up_to_date.vectors.items[3]
         np.testing.assert_allclose(
             frame["score"].to_numpy(), [float(scores[int(user)]) for user in frame["user_id"]], rtol=1e-5
         )

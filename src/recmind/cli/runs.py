@@ -84,6 +84,7 @@ def evaluate(
     /,
     *,
     split: Literal["valid", "test"] | None = None,
+    known: Literal["train", "train+valid"] = "train",
     as_json: JsonFlag = False,
     quiet: Flag = False,
 ) -> None:
@@ -93,6 +94,7 @@ def evaluate(
 
         recmind evaluate runs/beauty
         recmind evaluate runs/beauty --split valid
+        recmind evaluate runs/beauty --known train+valid
         recmind evaluate runs/beauty --json | jq .test
 
     Parameters
@@ -101,6 +103,9 @@ def evaluate(
         Run folder, as `recmind train` makes it.
     split:
         Which held-out part to rank for. Without it `test`, or `valid` where the run's split tests nothing.
+    known:
+        What the model has heard of by then: the training interactions, or with `train+valid` those of validation
+        too, as in use, where a list is made right after them. Nothing is trained for it.
     as_json:
         Print JSON, and nothing else, on stdout.
     quiet:
@@ -109,7 +114,7 @@ def evaluate(
     from recmind.cli.show import print_metrics
     from recmind.pipeline import evaluate_run
 
-    metrics = evaluate_run(run, split=split, show_progress=not quiet)
+    metrics = evaluate_run(run, split, known=known, show_progress=not quiet)
     if as_json:
         print(json.dumps(metrics, indent=2))
     else:
@@ -129,8 +134,9 @@ def recommend(
 ) -> None:
     """Write the K best items of every user: user_id, item_id, rank, score.
 
-    What a user already knows is left out. Items that were not there in training can enter by their
-    text: give them with `--new-items`.
+    What a user already knows is left out, and heard of: vectors and histories include the interactions that were
+    held out from training. Items that were not there in training can enter by their text: give them with
+    `--new-items`.
 
         recmind recommend runs/shop --k 10 --out recommendations.parquet
         recmind recommend runs/shop --users alice bob
@@ -150,8 +156,9 @@ def recommend(
     new_items:
         Table of items unseen in training, with the columns of `items.parquet`.
     leave_out:
-        Which known interactions are left out: `all`, or only those of the training part (`train`), or of
-        training and validation (`train+valid`), to be scored by another program.
+        Which known interactions are left out: `all`, or, to be scored by another program, only those of the training
+        part (`train`), or of training and validation (`train+valid`); the model then has heard of the training part
+        alone, as when it was evaluated.
     quiet:
         No progress bars.
     """

@@ -20,6 +20,8 @@ def print_metrics(metrics: Mapping[str, Any], console: Console | None = None) ->
     heading = Text(f"{metrics.get('model')} on {metrics.get('dataset')}", style="bold")
     heading.append(f"  (recipe {metrics.get('recipe')}, seed {metrics.get('seed')})", style="not bold")
     console.print(heading)
+    if "known" in metrics:
+        console.print(f"test: with {metrics['known']} known", highlight=False)
     parts = [part for part in ("valid", "test") if metrics.get(part)]
     if parts:
         console.print(_metric_table({part: metrics[part] for part in parts}))

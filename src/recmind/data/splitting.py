@@ -9,7 +9,7 @@ training.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -59,6 +59,21 @@ class Split:
     def part(self, name: str) -> Part:
         """The part called ``train``, ``valid`` or ``test``."""
         return {"train": self.train, "valid": self.valid, "test": self.test}[name]
+
+    def knowing(self, *names: str) -> Split:
+        """The same interactions with the parts ``names`` among those of the training part, behind a user's own.
+
+        What is known by the time of the next interaction; nothing to train on.
+        """
+        if not any(len(self.part(name)) for name in names):
+            return self
+        parts = [self.train, *(self.part(name) for name in names)]
+        users = np.concatenate([part.users for part in parts])
+        order = np.argsort(users, kind="stable")
+        items, rows = (np.concatenate([getattr(part, key) for part in parts])[order] for key in ("items", "rows"))
+        none = Part(*(array[:0] for array in (users, items, rows)))
+        emptied = dict.fromkeys(names, none)
+        return replace(self, train=Part(users[order], items, rows), **emptied)
 
     def item_degrees(self) -> np.ndarray:
         """Training interactions per item, int64 ``(n_items,)``."""

@@ -74,8 +74,8 @@ def limits(config: Config, leaves: Leaves, metrics: Mapping[str, Any]) -> list[s
     held = [part for part in ("valid", "test") if metrics.get(part)]
     if "test" in held:
         found.append(
-            "Each user's held-out interactions are left out of the lists but have no part in the vectors; a model "
-            "for use is trained with --split valid-only."
+            "The figures are of the vectors before they heard of the held-out interactions; those that are served "
+            "have, though no parameter was trained on them (with --split valid-only, fewer are held out)."
         )
     if not leaves.equations.folds:
         found.append("It makes no vector of a history: users who were not there in training cannot be served.")

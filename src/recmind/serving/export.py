@@ -11,8 +11,7 @@ import numpy as np
 
 from recmind.errors import BundleError, ConfigError, RunError
 from recmind.files import new_folder, write_atomic
-from recmind.model.graph import build_graph
-from recmind.model.registry import build_model, needs_text
+from recmind.model.registry import needs_text
 from recmind.model.views import GraphModel, VectorScorer
 from recmind.schema import BundleFiles, BundleTensors, Columns, Files, Tensors
 from recmind.serving.bundle import seal, write_json, write_tensors
@@ -59,7 +58,7 @@ def export(run: str | Path, out: str | Path, *, index: Kind = "auto") -> dict[st
         raise BundleError(
             "there is a file, or a folder that is not empty", where=target, hint="choose another --out: bundles stay"
         )
-    recommender = Recommender.load(folder.path)
+    recommender = Recommender.load(folder.path).up_to_date
     if not isinstance(recommender.scorer, VectorScorer):
         raise ConfigError(
             f"the model {config.model.name!r} keeps no vectors of users and items, and cannot be served from a bundle",
@@ -92,22 +91,11 @@ def export(run: str | Path, out: str | Path, *, index: Kind = "auto") -> dict[st
 
 def _leaves(recommender: Recommender) -> Leaves:
     """The trained model taken apart; without a graph model, its vectors alone."""
-    config, split = recommender.config, recommender.split
-    scorer, own_text = recommender.vectors, False
-    cosine = config.model.score == "cosine"
-    n_trained = split.n_items
-    texts = None
-    if needs_text(config.model.name):
-        texts = recommender.texts
-        n_trained, own_text = len(texts.items), texts.users is not None
-    graph = build_graph(split.train.users, split.train.items, split.n_users, n_trained)
-    model = build_model(graph, texts, config.model, seed=config.seed)
+    model, settings = recommender.model(), recommender.config.model
     if not isinstance(model, GraphModel):
-        return Leaves(Equations(scorer.items.shape[1]))
-    prefix = Tensors.PARAMETERS
-    state = {name.removeprefix(prefix): t for name, t in recommender.tensors.items() if name.startswith(prefix)}
-    model.load_state_dict(state)
-    return leaves_of(model, own_text, cosine)
+        return Leaves(Equations(recommender.vectors.items.shape[1]))
+    own_text = needs_text(settings.name) and recommender.texts.users is not None
+    return leaves_of(model, own_text, settings.score == "cosine")
 
 
 def _vectors(recommender: Recommender, leaves: Leaves) -> dict[str, Array]:
@@ -191,17 +179,12 @@ def _queries(recommender: Recommender, equations: Equations, vectors: dict[str, 
 
 
 def _history(recommender: Recommender) -> dict[str, Array]:
-    """What each user is known to have: training first, then validation and test."""
-    split = recommender.split
-    parts = [split.part(name) for name in ("train", "valid", "test")]
-    users = np.concatenate([part.users for part in parts])
-    order = np.argsort(users, kind="stable")
-    offsets = np.zeros(split.n_users + 1, dtype=np.int64)
-    np.cumsum(np.bincount(users, minlength=split.n_users), out=offsets[1:])
+    """What each user is known to have, the oldest first."""
+    degrees = recommender.split.user_degrees()
     return {
-        BundleTensors.OFFSETS: offsets,
-        BundleTensors.CODES: np.concatenate([part.items for part in parts])[order].astype(np.int32),
-        BundleTensors.TRAINED: split.user_degrees().astype(np.int32),
+        BundleTensors.OFFSETS: np.concatenate([[0], np.cumsum(degrees)]),
+        BundleTensors.CODES: recommender.split.train.items.astype(np.int32),
+        BundleTensors.TRAINED: degrees.astype(np.int32),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +20,7 @@ from recmind.files import write_atomic
 from recmind.model.graph import build_graph
 from recmind.model.item_item import ItemItem
 from recmind.model.language_view import TextInputs
-from recmind.model.registry import build_model, needs_text, places_new_items
+from recmind.model.registry import Built, build_model, needs_text, places_new_items
 from recmind.model.views import GraphModel, VectorScorer
 from recmind.schema import Columns, Files, Tensors
 from recmind.training.run_folder import RunFolder
@@ -36,6 +37,9 @@ _PARTS: dict[str, tuple[str, ...]] = {
 
 class Recommender:
     """Recommends from the final vectors h of a run, or from its item-item weights.
+
+    What is loaded is the run as it was evaluated: of the held-out interactions it
+    has heard nothing. Lists for use come from :attr:`up_to_date`, which has.
 
     Attributes
     ----------
@@ -64,7 +68,9 @@ class Recommender:
         if Tensors.USERS in tensors:
             self.scorer: VectorScorer | ItemItem = VectorScorer(tensors[Tensors.USERS], tensors[Tensors.ITEMS])
         else:
-            self.scorer = self._restored()
+            restored = self._built(split)
+            assert isinstance(restored, ItemItem)
+            self.scorer = restored
 
     @classmethod
     def load(cls, run: str | Path) -> Recommender:
@@ -110,9 +116,10 @@ class Recommender:
         k:
             Items per user; fewer where the catalogue has fewer left.
         leave_out:
-            ``all`` leaves out everything that a user is known to have
-            interacted with; ``train`` and ``train+valid`` keep the held-out
-            items in, for scoring by an independent program.
+            ``all``, for use: what a user is known to have interacted with is
+            heard of (:attr:`up_to_date`) and left out. ``train`` and
+            ``train+valid``, for scoring by an independent program: the model as
+            it was evaluated, with the held-out items in.
 
         Returns
         -------
@@ -126,6 +133,8 @@ class Recommender:
         """
         if k < 1:
             raise DataError("k must be at least 1", where="--k", got=k)
+        if leave_out == "all" and self.up_to_date is not self:
+            return self.up_to_date.recommend(users, k=k, show_progress=show_progress)
         codes = self._user_codes(users)
         parts = [self.split.part(name) for name in _PARTS[leave_out]]
         seen = Seen.from_parts(self.scorer.n_users, self.scorer.n_items, *parts)
@@ -142,11 +151,34 @@ class Recommender:
             }
         )
 
+    @cached_property
+    def up_to_date(self) -> Recommender:
+        """The trained model with every interaction that the run knows: :meth:`knowing` validation and test."""
+        return self.knowing("valid", "test")
+
+    def knowing(self, *names: str) -> Recommender:
+        """The same trained model when it has heard of the held-out parts ``names``; itself where they are empty.
+
+        Graph, degrees, histories and latest items then are those of the
+        training part and these. Parameters, item-item weights and what users
+        are said to be by texts of their own stay; nothing is trained. The
+        vectors of iALS, popularity and ``bpr-mf``, which no graph makes, stay
+        too.
+        """
+        split, tensors = self.split.knowing(*names), self._tensors
+        if split is self.split:
+            return self
+        if Tensors.USERS in tensors and isinstance(model := self._built(split), GraphModel):
+            tensors = tensors | self._vectors_by(model)
+        return Recommender(self.config, self.users, self.items, split, tensors, self.adapters)
+
     def similar_items(self, item: str, k: int = 10) -> pl.DataFrame:
         """The k items whose vectors point most nearly the way of ``item``'s: ``item_id``, ``score`` (cosine).
 
         With item-item weights those that ``item`` speaks for most.
         """
+        if self.up_to_date is not self:
+            return self.up_to_date.similar_items(item, k)
         code = self._item_code(item)
         if isinstance(self.scorer, ItemItem):
             scores = self.scorer.similar(code)
@@ -162,14 +194,15 @@ class Recommender:
 
         Users who know the item are left out.
         """
+        if self.up_to_date is not self:
+            return self.up_to_date.users_for(item, k)
         code = self._item_code(item)
         if isinstance(self.scorer, ItemItem):
             scores = self.scorer.of_item(code)
         else:
             scores = self.scorer.users @ self.scorer.items[code]
-        for name in _PARTS["all"]:
-            part = self.split.part(name)
-            scores[torch.from_numpy(part.users[part.items == code].astype(np.int64))] = -torch.inf
+        train = self.split.train
+        scores[torch.from_numpy(train.users[train.items == code].astype(np.int64))] = -torch.inf
         return self._best(scores, k, self.users[Columns.USER], Columns.USER)
 
     def history(self, user: str) -> pl.DataFrame:
@@ -217,13 +250,18 @@ class Recommender:
             vectors, has_text = encode_items(
                 new, self.config.text, self.config.language, adapters=self.adapters, show_progress=show_progress
             )
+            texts, known = torch.from_numpy(vectors), torch.from_numpy(has_text)
             with torch.no_grad():
-                h = self._model().new_items(torch.from_numpy(vectors), torch.from_numpy(has_text))
+                h = self.model_with(self.texts).new_items(texts, known)
             # Columns of another type than the run's (a CSV file holds no lists) have been read and are not kept.
             types = self.items.schema
             kept = [name for name in new.columns if types.get(name, new.schema[name]) == new.schema[name]]
             self.items = pl.concat([self.items, new.select(kept)], how="diagonal")
-            self.scorer = VectorScorer(self.scorer.users, torch.cat([self.scorer.items, h]))
+            more = {Tensors.ITEMS: h, f"{Tensors.ADDED}items": texts, f"{Tensors.ADDED}items_known": known}
+            there = self._tensors
+            self._tensors = there | {key: torch.cat([there[key], t]) if key in there else t for key, t in more.items()}
+            self.scorer = VectorScorer(self.scorer.users, self._tensors[Tensors.ITEMS])
+            self.__dict__.pop("up_to_date", None)  # it has not heard of them
         return new.height
 
     @property
@@ -242,28 +280,39 @@ class Recommender:
         """Everything in ``model.safetensors``."""
         return self._tensors
 
-    def _restored(self) -> ItemItem:
-        """The model with item-item weights of the run."""
-        split, name = self.split, self.config.model.name
-        graph = build_graph(split.train.users, split.train.items, split.n_users, split.n_items)
-        model = build_model(graph, self.texts if needs_text(name) else None, self.config.model, seed=self.config.seed)
-        assert isinstance(model, ItemItem)
-        model.restore(self._tensors)
-        return model
-
-    def _model(self) -> GraphModel:
-        """The trained model, rebuilt from the run alone."""
-        return self.model_with(self.texts)
+    def model(self) -> Built:
+        """The trained model, made from the run alone; its parameters are there, the rest it computes."""
+        return self._built(self.split)
 
     def model_with(self, texts: TextInputs) -> GraphModel:
         """The trained model with other text vectors ``(n_items of training, d_lm)``."""
-        split, tensors = self.split, self._tensors
-        # Items that came after training stand behind the others and have no parameters.
-        graph = build_graph(split.train.users, split.train.items, split.n_users, len(texts.items))
-        model = build_model(graph, texts, self.config.model, seed=self.config.seed)
+        model = self._built(self.split, texts)
         assert isinstance(model, GraphModel)
-        model.load_state_dict(_below(tensors, Tensors.PARAMETERS))
         return model
+
+    def _built(self, split: Split, texts: TextInputs | None = None) -> Built:
+        """The trained model on the graph of a split's training part."""
+        config = self.config.model
+        if texts is None and needs_text(config.name):
+            texts = self.texts
+        # Items that came after training stand behind the others and have no parameters.
+        n_items = len(texts.items) if texts is not None else split.n_items
+        graph = build_graph(split.train.users, split.train.items, split.n_users, n_items)
+        model = build_model(graph, texts, config, seed=self.config.seed)
+        if isinstance(model, GraphModel):
+            model.load_state_dict(_below(self._tensors, Tensors.PARAMETERS))
+        elif isinstance(model, ItemItem):
+            model.restore(self._tensors)
+        return model
+
+    @torch.no_grad()
+    def _vectors_by(self, model: GraphModel) -> dict[str, Tensor]:
+        """h of users and items by the model, with the items that came after training."""
+        h, late = model.vectors(), _below(self._tensors, Tensors.ADDED)
+        items = [h[model.n_users :]]
+        if late:
+            items.append(model.new_items(late["items"], late["items_known"]))
+        return {Tensors.USERS: h[: model.n_users], Tensors.ITEMS: torch.cat(items)}
 
     def _user_codes(self, users: str | Path | list[str] | None) -> np.ndarray:
         if users is None:
