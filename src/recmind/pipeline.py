@@ -316,6 +316,7 @@ def _model_tensors(model: Built, scorer: Scorer, texts: TextInputs | None) -> di
         tensors = {Tensors.USERS: scorer.users, Tensors.ITEMS: scorer.items}
         tensors |= {f"{Tensors.PARAMETERS}{name}": value for name, value in model.state_dict().items()}
     if texts is not None:
+        texts = model.with_links(texts).to("cpu") if isinstance(model, RecMind) else texts
         tensors |= {f"{Tensors.TEXTS}{name}": value for name, value in vars(texts).items() if value is not None}
     return tensors
 

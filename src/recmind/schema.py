@@ -115,7 +115,7 @@ class Tensors:
     PARAMETERS: Final = "parameters."
     """Prefix of the model's parameters."""
     TEXTS: Final = "texts."
-    """Prefix of what the language model said: items, items_known, users, users_known."""
+    """Prefix of what the language model said: items, items_known, users, users_known; near, shares of links by it."""
     ADDED: Final = "added."
     """Prefix of the same for items that came after training and stand behind the trained ones: items, items_known."""
 

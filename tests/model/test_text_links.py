@@ -12,7 +12,7 @@ from recmind.config import load_config
 from recmind.model.graph import BipartiteGraph, build_graph
 from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
-from recmind.model.text_links import near_by_text, text_links
+from recmind.model.text_links import TextLinks, near_by_text, text_links
 
 
 def bought(n_items: int, *without: int) -> BipartiteGraph:
@@ -50,6 +50,23 @@ def test_rows_are_the_nearest_others_with_sum_one(n: int, k: int, seed: int):
     torch.testing.assert_close(table, expected, atol=1e-5, rtol=1e-4)
 
 
+@given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_what_was_found_makes_the_same_links_again(n: int, k: int, seed: int):
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(n, 5, generator=generator)
+    without = (torch.rand(n, generator=generator) < 0.3).nonzero()[:, 0].tolist()
+    found = text_links(inputs(vectors, *without[::2]), bought(n, *without[1::2]), k)
+    again = TextLinks.of(found.near, found.shares)
+    for one, other in ((found.rows, again.rows), (found.columns, again.columns)):
+        assert torch.equal(one.to_dense(), other.to_dense())
+    dense = torch.zeros(n, n)
+    for item in range(n):
+        for near, share in zip(found.near[item].tolist(), found.shares[item].tolist(), strict=True):
+            assert (near >= 0) == (item not in without)
+            dense[item, near] += share if near >= 0 else 0.0
+    assert torch.equal(dense, found.rows.to_dense())
+
+
 @pytest.mark.parametrize("n", [0, 1])
 def test_nothing_to_link(n: int):
     vectors = torch.ones(3, 2)
@@ -80,8 +97,14 @@ def test_they_are_part_of_the_start_and_follow_the_texts():
     torch.testing.assert_close(model.start(language).detach(), expected)
     torch.testing.assert_close(model.start(language)[6].detach(), language[6])  # no buyer: its text alone
     before = model.links.rows.to_dense()
-    model.replace_texts(inputs(torch.randn(6, 8)))
-    assert not torch.equal(before, model.links.rows.to_dense())
+    texts = inputs(torch.randn(6, 8))
+    model.replace_texts(texts)
+    after = model.links.rows.to_dense()
+    assert not torch.equal(before, after)
+    # A model of a graph with more edges that is told of the links keeps them.
+    told = RecMind(bought(6), model.with_links(texts), config)
+    assert told.links is not None
+    assert torch.equal(told.links.rows.to_dense(), after)
 
 
 def test_other_texts_are_linked_to_the_nearest_that_were_bought():

@@ -44,12 +44,23 @@ class TestRun:
         model = build_model(graph, texts, config.model, seed=0)
         assert isinstance(model, ItemItem)
         model.fit()
-        seen = Seen.from_parts(split.n_users, split.n_items, split.train, split.valid, split.test)
-        items, scores = top_k(model, np.arange(split.n_users), 5, seen, block_users=config.evaluation.block_users)
-        frame = recommend_run(trained, k=5, show_progress=False)
-        names = loaded.items["item_id"]
-        assert frame["item_id"].to_list() == [names[int(item)] for item in items.ravel() if item >= 0]
-        np.testing.assert_array_equal(frame["score"].to_numpy(), scores.ravel()[items.ravel() >= 0])
+        # As it was measured; and for use, with the same weights and histories that have grown.
+        known = split.knowing("valid", "test").train
+        grown = build_model(
+            build_graph(known.users, known.items, split.n_users, split.n_items), texts, config.model, seed=0
+        )
+        assert isinstance(grown, ItemItem)
+        grown.restore(model.tensors())
+        measured = Seen.from_parts(split.n_users, split.n_items, split.train, split.valid)
+        for leave_out, one, seen in (
+            ("train+valid", model, measured),
+            ("all", grown, Seen.from_parts(split.n_users, split.n_items, known)),
+        ):
+            items, scores = top_k(one, np.arange(split.n_users), 5, seen, block_users=config.evaluation.block_users)
+            frame = recommend_run(trained, k=5, leave_out=leave_out, show_progress=False)
+            names = loaded.items["item_id"]
+            assert frame["item_id"].to_list() == [names[int(item)] for item in items.ravel() if item >= 0]
+            np.testing.assert_array_equal(frame["score"].to_numpy(), scores.ravel()[items.ravel() >= 0])
 
     def test_metrics_measured_again_are_the_same(self, trained: Path, tmp_path: Path):
         run = Path(shutil.copytree(trained, tmp_path / "run"))
@@ -66,7 +77,9 @@ class TestRun:
         assert "i03" not in set(similar["item_id"])
         assert similar["score"].to_list() == sorted(np.delete(scores, 3), reverse=True)[:4]
         users = recommender.users_for("i03", k=3)
-        own = {f"u{user:02}": float(recommender.scorer.of_item(3)[user]) for user in range(20)}
+        grown = recommender.up_to_date.scorer
+        assert isinstance(grown, ItemItem)
+        own = {f"u{user:02}": float(grown.of_item(3)[user]) for user in range(20)}
         assert users["score"].to_list() == [own[user] for user in users["user_id"]]
 
     def test_new_items_and_changed_texts_are_refused(self, trained: Path):

@@ -33,12 +33,17 @@ class TextInputs:
         and differs from projecting the mean only for an MLP.
     users_known:
         Whether a user has a text, bool ``(n_users,)``; unused without ``users``.
+    near, shares:
+        The items that :mod:`~recmind.model.text_links` once found for each, so that a trained model need not look for
+        them again; ``None`` where that is still to be done.
     """
 
     items: Tensor
     items_known: Tensor
     users: Tensor | None = None
     users_known: Tensor | None = None
+    near: Tensor | None = None
+    shares: Tensor | None = None
 
     @classmethod
     def from_arrays(
@@ -59,6 +64,8 @@ class TextInputs:
             self.items_known.to(device),
             None if self.users is None else self.users.to(device, dtype),
             None if self.users_known is None else self.users_known.to(device),
+            None if self.near is None else self.near.to(device),
+            None if self.shares is None else self.shares.to(device, dtype),
         )
 
 

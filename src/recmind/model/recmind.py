@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -90,7 +91,13 @@ class RecMind(GraphModel):
 
     def _links(self, texts: TextInputs) -> TextLinks | None:
         k = self.config.text_links
+        if k and texts.near is not None and texts.shares is not None:
+            return TextLinks.of(texts.near, texts.shares.to(self.graph.degrees.dtype))
         return text_links(texts, self.graph, k) if k else None
+
+    def with_links(self, texts: TextInputs) -> TextInputs:
+        """``texts`` of this model with the links that were found for them."""
+        return texts if self.links is None else replace(texts, near=self.links.near, shares=self.links.shares)
 
     @torch.no_grad()
     def new_items(self, vectors: Tensor, known: Tensor) -> Tensor:

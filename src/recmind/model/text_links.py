@@ -26,10 +26,30 @@ class TextLinks:
     weighted by it, with sum 1. Only items with a text and a training
     interaction have a row and are in others' rows: of the others there is
     nothing to learn, and nothing to learn it with.
+
+    Attributes
+    ----------
+    rows, columns:
+        S and its transpose.
+    near:
+        Codes of the items in each row, int32 ``(n_items, k)``, -1 for none.
+    shares:
+        Their weights, ``(n_items, k)``.
     """
 
     rows: Tensor
     columns: Tensor
+    near: Tensor
+    shares: Tensor
+
+    @classmethod
+    def of(cls, near: Tensor, shares: Tensor) -> TextLinks:
+        """S of the items in each row and their weights."""
+        n, k = near.shape
+        there = near >= 0
+        i = torch.arange(n, device=near.device)[:, None].expand(n, k)[there]
+        j, values = near[there].long(), shares[there]
+        return cls(_csr(i, j, values, n), _csr(j, i, values, n), near, shares)
 
     def spread(self, nodes: Tensor, n_users: int, plus: Tensor | None = None) -> Tensor:
         """x + S x for items and x for users, and ``plus``; differentiable.
@@ -52,18 +72,15 @@ def text_links(texts: TextInputs, graph: BipartiteGraph, k: int) -> TextLinks:
     linked = torch.nonzero((graph.degrees[graph.n_users :] > 0) & texts.items_known).squeeze(1)
     k = max(0, min(k, len(linked) - 1))
     vectors = functional.normalize(texts.items[linked].float(), dim=1)
-    of, to, weights = [], [], []
+    near = torch.full((graph.n_items, k), -1, dtype=torch.int32, device=device)
+    shares = torch.zeros((graph.n_items, k), dtype=graph.degrees.dtype, device=device)
     for block in torch.arange(len(linked), device=device).split(_BLOCK):
         if not k:
             break
-        cosines, near = _nearest(vectors, block, k)
-        of.append(linked[block].repeat_interleave(k))
-        to.append(linked[near].flatten())
-        weights.append(_shares(cosines).flatten())
-    none = torch.empty(0, dtype=torch.int64, device=device)
-    i, j = torch.cat([none, *of]), torch.cat([none, *to])
-    values = torch.cat([vectors.new_empty(0), *weights]).to(graph.degrees.dtype)
-    return TextLinks(_csr(i, j, values, graph.n_items), _csr(j, i, values, graph.n_items))
+        cosines, places = _nearest(vectors, block, k)
+        near[linked[block]] = linked[places].int()
+        shares[linked[block]] = _shares(cosines).to(shares.dtype)
+    return TextLinks.of(near, shares)
 
 
 def near_by_text(texts: TextInputs, graph: BipartiteGraph, vectors: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from recmind.evaluation.ranking import Seen, top_k
 from recmind.model.language_view import TextInputs
+from recmind.model.recmind import RecMind
 from recmind.model.views import VectorScorer
 from recmind.schema import Columns, Tensors
 from recmind.serving.fresh_texts import Spoken, item_vectors, means_of_users
@@ -89,6 +90,7 @@ class Move:
         with torch.no_grad():
             before: Tensor = recommender.model_with(old).language()  # type: ignore[operator]
             model = recommender.model_with(self.texts)
+            self.texts = model.with_links(self.texts) if isinstance(model, RecMind) else self.texts
             after: Tensor = model.language()  # type: ignore[operator]
             final = model.vectors()
             shifted = ((after - before).norm(dim=1) > 1e-6 * before.norm(dim=1)).numpy()
