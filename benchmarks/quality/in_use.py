@@ -45,16 +45,18 @@ def report(runs: Mapping[str, Sequence[str | Path]]) -> str:
         ]
         lines.append(f"| {name} | {len(tables)} | {' | '.join(f'{value:.4f}' for value in means)} |")
     ours, *rivals = runs
-    in_use = {name: [pair[True] for pair in tables] for name, tables in found.items()}
-    pairs = [(ours, rival) for rival in rivals]
-    compared = compare_runs(in_use, pairs, metrics=METRICS) if pairs else []
-    told = [(rival, one) for rival, group in zip(rivals, compared, strict=True) for one in group]
-    corrected = holm([one.p_wilcoxon for _, one in told])
-    lines += [""] + [
-        f"- against {rival}, {one.metric}: {one.relative_gain or 0:+.1%}, difference {one.mean - one.baseline:+.4f} "
-        f"(95% {one.interval[0]:+.4f} to {one.interval[1]:+.4f}), Wilcoxon p {p:.2g} after Holm's correction"
-        for (rival, one), p in zip(told, corrected, strict=True)
-    ]
+    for known, words in ((False, "Knowing the training part alone"), (True, "In use")) if rivals else ():
+        tables = {name: [pair[known] for pair in pairs] for name, pairs in found.items()}
+        compared = compare_runs(tables, [(ours, rival) for rival in rivals], metrics=METRICS)
+        told = [(rival, one) for rival, group in zip(rivals, compared, strict=True) for one in group]
+        corrected = holm([one.p_wilcoxon for _, one in told])
+        lines += ["", f"{words}, {ours}", ""]
+        for (rival, one), p in zip(told, corrected, strict=True):
+            low, high = one.interval
+            lines.append(
+                f"- against {rival}, {one.metric}: {one.relative_gain or 0:+.1%}, difference "
+                f"{one.mean - one.baseline:+.4f} (95% {low:+.4f} to {high:+.4f}), Wilcoxon p {p:.2g} (Holm)"
+            )
     return "\n".join(lines)
 
 
