@@ -23,6 +23,7 @@ _FROM_METRICS = ("dataset", "recipe", "seed", "best_epoch", "valid", "test", "st
 
 def model_card(
     recommender: Recommender,
+    trained: Split,
     metrics: Mapping[str, Any],
     leaves: Leaves,
     index: Mapping[str, Any],
@@ -32,6 +33,10 @@ def model_card(
 
     Parameters
     ----------
+    recommender:
+        What is served, which has heard of every interaction.
+    trained:
+        What it was trained, validated and tested on.
     metrics:
         ``metrics.json`` of the run.
     index:
@@ -50,7 +55,7 @@ def model_card(
             "users": recommender.users.height,
             "items": recommender.items.height,
             "split": split.kind,
-            "interactions": {name: len(split.part(name)) for name in ("train", "valid", "test")},
+            "interactions": {name: len(trained.part(name)) for name in ("train", "valid", "test")},
             "items_without_an_interaction": int((degrees == 0).sum()),
             "items_without_a_text": None if leaves.known is None else _unread(leaves.known, recommender.users.height),
         },
@@ -104,7 +109,7 @@ def readme(card: Mapping[str, Any]) -> str:
         "",
         f"{data['users']:,} users, {data['items']:,} items, {counts['train']:,} training interactions, "
         f"{counts['valid']:,} for validation, {counts['test']:,} for testing (split: {data['split']}). "
-        f"{data['items_without_an_interaction']:,} items have no training interaction.",
+        f"{data['items_without_an_interaction']:,} items have no interaction.",
         "",
         f"Recipe `{card['recipe']}`, seed {card['seed']}, best epoch {card['best_epoch']}.",
         "",

@@ -58,7 +58,8 @@ def export(run: str | Path, out: str | Path, *, index: Kind = "auto") -> dict[st
         raise BundleError(
             "there is a file, or a folder that is not empty", where=target, hint="choose another --out: bundles stay"
         )
-    recommender = Recommender.load(folder.path).up_to_date
+    measured = Recommender.load(folder.path)
+    recommender = measured.up_to_date
     if not isinstance(recommender.scorer, VectorScorer):
         raise ConfigError(
             f"the model {config.model.name!r} keeps no vectors of users and items, and cannot be served from a bundle",
@@ -72,7 +73,7 @@ def export(run: str | Path, out: str | Path, *, index: Kind = "auto") -> dict[st
     _add_late(recommender, leaves, vectors)
     built = build_index(vectors[BundleTensors.ITEMS], _queries(recommender, leaves.equations, vectors), index)
     encoder = folder.read_json(Files.ENVIRONMENT).get("encoder") if needs_text(config.model.name) else None
-    card = model_card(recommender, folder.read_json(Files.METRICS), leaves, built.about, encoder)
+    card = model_card(recommender, measured.split, folder.read_json(Files.METRICS), leaves, built.about, encoder)
     with new_folder(target) as new:
         write_json(new / BundleFiles.CARD, card)
         write_atomic(new / BundleFiles.README, lambda part: part.write_text(readme(card), encoding="utf-8"))
