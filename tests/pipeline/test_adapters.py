@@ -197,7 +197,7 @@ def test_killed_at_random_moments_and_resumed_it_ends_with_the_same_bytes(way, w
     command = ["train", dataset, "--out", tmp_path / "killed", "--recipe", recipe, "--quiet"]
     checkpoint, waits = tmp_path / "killed" / "checkpoint.safetensors", random.Random(7)
     reached: list[tuple[int, int]] = []
-    for _ in range(3):
+    for _ in range(2):
         process = way.recmind(*command, *(["--resume"] if reached else []))
         deadline = time.monotonic() + 200
         while process.poll() is None and time.monotonic() < deadline:

@@ -32,7 +32,7 @@ class TestKilled:
         command = ["train", dataset, "--out", killed, "--recipe", "paper", "--quiet", *way.flags(overrides)]
         waits = random.Random(4)
         kills, after_progress = 0, 0
-        for _ in range(3):
+        for _ in range(2):
             process = way.recmind(*command, *(["--resume"] if kills else []))
             checkpoint = killed / "checkpoint.safetensors"
             before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0

@@ -166,7 +166,7 @@ def test_the_card_says_what_the_metrics_say(trained: Callable[[str], Path], bund
         assert card[key] == metrics[key]
     split = Recommender.load(trained("recmind")).split
     assert card["data"]["interactions"] == {name: len(split.part(name)) for name in ("train", "valid", "test")}
-    assert 0 < card["data"]["interactions"]["test"]
+    assert card["data"]["interactions"]["test"] > 0
     assert card["fold_deviation"] < 1e-5
     assert {"users", "items"} == card["gate"].keys()
     readme = (bundled("recmind") / BundleFiles.README).read_text()

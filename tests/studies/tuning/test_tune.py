@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -158,13 +159,13 @@ class TestCommand:
         assert not re.search(r'(src|href)="(?!#)', page)
 
     def test_more_trials_go_on_from_those_that_are_there(self, tuned: tuple[Path, str], dataset: Path, tmp_path: Path):
-        out = tmp_path / "lightgcn"
-        finish(start(*command(dataset, out, trials=2)))
+        out = Path(shutil.copytree(tuned[0], tmp_path / "lightgcn"))
         first = (out / "trials" / "0001" / "metrics.json").stat().st_mtime_ns
-        finish(start(*command(dataset, out)))
+        finish(start(*command(dataset, out, trials=TRIALS + 1)))
         assert (out / "trials" / "0001" / "metrics.json").stat().st_mtime_ns == first
-        tables = [pl.read_parquet(folder / "trials.parquet") for folder in (out, tuned[0])]
-        assert without_clock(tables[0]).equals(without_clock(tables[1]))
+        before, after = (pl.read_parquet(folder / "trials.parquet") for folder in (tuned[0], out))
+        assert after["state"].to_list() == ["finished"] * (TRIALS + 1)
+        assert without_clock(after).head(TRIALS).equals(without_clock(before))
 
     def test_killed_and_repeated_it_makes_the_same_trials(self, tuned: tuple[Path, str], dataset: Path, tmp_path: Path):
         out = tmp_path / "lightgcn"
