@@ -28,7 +28,8 @@ from recmind.model.registry import Built, build_model, needs_text
 from recmind.model.scorer import Scorer
 from recmind.model.views import VectorScorer
 from recmind.schema import Files, Tensors
-from recmind.serving.recommender import LeaveOut, Recommender, check_format, write_recommendations
+from recmind.serving.recommender import LeaveOut, Recommender
+from recmind.serving.tables import check_format, write_table
 from recmind.training.run_folder import RunFolder
 from recmind.training.temperatures import Tried, fit_best, with_temperature
 from recmind.training.trainer import Fitted, Trainer
@@ -202,7 +203,7 @@ def recommend_run(
         recommender.add_items(new_items, show_progress=show_progress)
     frame = recommender.recommend(users, k=k, leave_out=leave_out, show_progress=show_progress)
     if out is not None:
-        write_recommendations(frame, out)
+        write_table(frame, out)
     return frame
 
 

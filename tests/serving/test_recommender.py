@@ -16,7 +16,7 @@ from recmind.model.item_item import ItemItem
 from recmind.model.recent import latest_items
 from recmind.model.registry import build_model
 from recmind.pipeline import evaluate_run, recommend_run, train_run
-from recmind.serving.recommender import Recommender, read_ids, read_table, write_recommendations
+from recmind.serving.recommender import Recommender
 
 USERS, ITEMS = 10, 9
 TITLES = [
@@ -217,57 +217,11 @@ class TestUpToDate:
             evaluate_run(run, "valid", known="train+valid")
 
 
-class TestUsersFile:
-    @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl", ".txt", ""])
-    def test_every_kind(self, recommender: Recommender, tmp_path: Path, suffix: str):
-        path, ids = tmp_path / f"users{suffix}", ["003", "001"]
-        frame = pl.DataFrame({"user_id": ids, "note": ["x", "y"]})
-        if suffix in (".txt", ""):
-            path.write_bytes("\ufeff003\r\n\r\n 001 \n".encode())
-        else:
-            {".parquet": frame.write_parquet, ".csv": frame.write_csv, ".jsonl": frame.write_ndjson}[suffix](path)
-        assert recommender.recommend(path, k=1)["user_id"].to_list() == ids
-
-    def test_a_missing_file(self, recommender: Recommender, tmp_path: Path):
-        for name in ("no.txt", "no.csv"):
-            with pytest.raises(DataError, match="there is no such file"):
-                recommender.recommend(tmp_path / name)
-
-    def test_a_table_without_the_column(self, tmp_path: Path):
-        (tmp_path / "users.csv").write_text("name\nanna\n")
-        with pytest.raises(DataError, match=r"'user_id' is missing(.|\n)*name"):
-            read_ids(tmp_path / "users.csv")
-
-    def test_bytes_that_are_no_text(self, tmp_path: Path):
-        (tmp_path / "users.txt").write_bytes(b"\xff\xfe\x00u")
-        with pytest.raises(DataError, match="cannot be read"):
-            read_ids(tmp_path / "users.txt")
-
-    def test_a_damaged_table(self, tmp_path: Path):
-        (tmp_path / "users.parquet").write_bytes(b"PAR1 and nothing")
-        with pytest.raises(DataError, match=r"users\.parquet: the file cannot be read"):
-            read_table(tmp_path / "users.parquet")
-
-    def test_an_unknown_kind_of_table(self, tmp_path: Path):
-        (tmp_path / "items.xlsx").write_bytes(b"")
-        with pytest.raises(DataError, match=r"unknown(.|\n)*\.parquet, \.csv, \.jsonl"):
-            read_table(tmp_path / "items.xlsx")
-
-
-class TestOutput:
-    FRAME = pl.DataFrame({"user_id": ["a"], "item_id": ["b"], "rank": [1], "score": [0.5]})
-
-    @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
-    def test_every_kind_reads_back(self, tmp_path: Path, suffix: str):
-        path = tmp_path / "deep" / f"recs{suffix}"
-        write_recommendations(self.FRAME, path)
-        read = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}[suffix]
-        assert read(path).equals(self.FRAME)
-
-    def test_an_unknown_kind_is_refused_and_nothing_is_written(self, tmp_path: Path):
-        with pytest.raises(DataError, match=r"--out(.|\n)*recs\.pdf(.|\n)*\.parquet, \.csv, \.jsonl"):
-            write_recommendations(self.FRAME, tmp_path / "recs.pdf")
-        assert list(tmp_path.iterdir()) == []
+def test_users_from_a_file(recommender: Recommender, tmp_path: Path):
+    (tmp_path / "users.txt").write_text("003\n001\n")
+    assert recommender.recommend(tmp_path / "users.txt", k=1)["user_id"].to_list() == ["003", "001"]
+    with pytest.raises(DataError, match="there is no such file"):
+        recommender.recommend(tmp_path / "no.csv")
 
 
 class TestNewItems:

@@ -48,14 +48,14 @@ def refresh(
         No progress bars.
     """
     from recmind.cli.show_refresh import print_refreshed
-    from recmind.serving.recommender import check_format, write_recommendations
     from recmind.serving.refresh import refresh as refresh_run
+    from recmind.serving.tables import check_format, write_table
 
     if table is not None:
         check_format(table, "--table")
     result = refresh_run(run, items, users, out=out, show_progress=not quiet)
     if table is not None:
-        write_recommendations(result.moved, table)
+        write_table(result.moved, table)
     if as_json:
         print(json.dumps({**result.summary, "run": str(result.run), "rows": result.moved.to_dicts()}, indent=2))
     else:

@@ -11,7 +11,7 @@ import polars as pl
 from recmind.data.dataset import Dataset
 from recmind.errors import DataError
 from recmind.schema import Columns
-from recmind.serving.recommender import read_table
+from recmind.serving.tables import read_table
 
 _NAMES = {Columns.ITEM: "items", Columns.USER: "users"}
 

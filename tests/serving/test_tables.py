@@ -1,0 +1,64 @@
+"""Tables and lists of ids in files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from recmind.errors import DataError
+from recmind.serving.tables import read_ids, read_table, write_table
+
+
+class TestRead:
+    @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl", ".txt", ""])
+    def test_every_kind(self, tmp_path: Path, suffix: str):
+        path, ids = tmp_path / f"users{suffix}", ["003", "001"]
+        frame = pl.DataFrame({"user_id": ids, "note": ["x", "y"]})
+        if suffix in (".txt", ""):
+            path.write_bytes("\ufeff003\r\n\r\n 001 \n".encode())
+        else:
+            {".parquet": frame.write_parquet, ".csv": frame.write_csv, ".jsonl": frame.write_ndjson}[suffix](path)
+        assert read_ids(path) == ids
+
+    def test_a_missing_file(self, tmp_path: Path):
+        for name in ("no.txt", "no.csv"):
+            with pytest.raises(DataError, match="there is no such file"):
+                read_ids(tmp_path / name)
+
+    def test_a_table_without_the_column(self, tmp_path: Path):
+        (tmp_path / "users.csv").write_text("name\nanna\n")
+        with pytest.raises(DataError, match=r"'user_id' is missing(.|\n)*name"):
+            read_ids(tmp_path / "users.csv")
+
+    def test_bytes_that_are_no_text(self, tmp_path: Path):
+        (tmp_path / "users.txt").write_bytes(b"\xff\xfe\x00u")
+        with pytest.raises(DataError, match="cannot be read"):
+            read_ids(tmp_path / "users.txt")
+
+    def test_a_damaged_table(self, tmp_path: Path):
+        (tmp_path / "users.parquet").write_bytes(b"PAR1 and nothing")
+        with pytest.raises(DataError, match=r"users\.parquet: the file cannot be read"):
+            read_table(tmp_path / "users.parquet")
+
+    def test_an_unknown_kind_of_table(self, tmp_path: Path):
+        (tmp_path / "items.xlsx").write_bytes(b"")
+        with pytest.raises(DataError, match=r"unknown(.|\n)*\.parquet, \.csv, \.jsonl"):
+            read_table(tmp_path / "items.xlsx")
+
+
+class TestWrite:
+    FRAME = pl.DataFrame({"user_id": ["a"], "item_id": ["b"], "rank": [1], "score": [0.5]})
+
+    @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+    def test_every_kind_reads_back(self, tmp_path: Path, suffix: str):
+        path = tmp_path / "deep" / f"recs{suffix}"
+        write_table(self.FRAME, path)
+        read = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}[suffix]
+        assert read(path).equals(self.FRAME)
+
+    def test_an_unknown_kind_is_refused_and_nothing_is_written(self, tmp_path: Path):
+        with pytest.raises(DataError, match=r"--out(.|\n)*recs\.pdf(.|\n)*\.parquet, \.csv, \.jsonl"):
+            write_table(self.FRAME, tmp_path / "recs.pdf")
+        assert list(tmp_path.iterdir()) == []
