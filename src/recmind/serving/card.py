@@ -74,7 +74,7 @@ def limits(config: Config, leaves: Leaves, metrics: Mapping[str, Any]) -> list[s
         "The figures are of offline ranking on held-out interactions of the same data; what a live service gains "
         "has to be measured there.",
         "It repeats what its data shows: popular items and frequent users are known better than others.",
-        "Items do not move with interactions that come after training, only users do; train again from time to time.",
+        "Items do not move with interactions that come after the bundle, only users do; train again from time to time.",
     ]
     held = [part for part in ("valid", "test") if metrics.get(part)]
     if "test" in held:
@@ -156,7 +156,7 @@ def _unread(known: Array, n_users: int) -> int:
 
 
 def _gates(gates: Array, split: Split) -> dict[str, list[dict[str, Any]]]:
-    """Mean γ by layer of the users and items that were trained on, by training degree."""
+    """Mean γ by layer of the users and items that were trained on, by how many of their interactions are known."""
     users, items = np.split(gates, [split.n_users])
     found: dict[str, list[dict[str, Any]]] = {}
     for side, of_all, rows in (("users", split.user_degrees(), users), ("items", split.item_degrees(), items)):

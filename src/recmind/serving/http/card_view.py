@@ -76,7 +76,7 @@ def _gates(gates: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         names = [_range(row["degree"]) for row in rows]
         layers = {f"Layer {layer + 1}": [row["mean"][layer] for row in rows] for layer in range(len(rows[0]["mean"]))}
-        title = f"Share of the graph in the {side}, by training interactions"
+        title = f"Share of the graph in the {side}, by interactions"
         table = [(name, row["n"], row["mean"]) for name, row in zip(names, rows, strict=True)]
         found.append(
             {"title": title, "plot": charts.lines(layers, names, title), "layers": list(layers), "rows": table}
