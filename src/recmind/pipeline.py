@@ -275,8 +275,7 @@ def _train(
             model.load_state_dict(start)
             fitted = None
     fitted = fitted or fit(best, language)
-    h = model.vectors()
-    return VectorScorer(h[: model.n_users], h[model.n_users :]), fitted, tried
+    return model.scorer(), fitted, tried
 
 
 def _note(run: RunFolder, tried: list[Tried]) -> None:

@@ -3,12 +3,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array
 
 from recmind.errors import TrainingError
 from recmind.evaluation.ranking import Seen, rank_targets, top_k
 from recmind.evaluation.selection import top_values
 from recmind.kernels import scan
 from recmind.model.scorer import Scorer
+from recmind.model.transitions import ComesNext
 from recmind.model.views import VectorScorer
 
 INF = np.inf
@@ -20,10 +22,20 @@ def as_vectors(matrix):
     return VectorScorer(torch.eye(len(matrix)), matrix.T.contiguous())
 
 
-@pytest.fixture(scope="session", params=["scores", "vectors"])
+def as_raised(matrix):
+    """The same where some of the positive scores are products of 0 that are raised to what they are."""
+    matrix = np.asarray(matrix, dtype=np.float32)
+    raised = np.where((matrix > 0) & (np.random.default_rng(0).random(matrix.shape) < 0.5), matrix, np.float32(0))
+    comes_next = ComesNext(csr_array(np.eye(len(matrix), dtype=np.float32)), csr_array(raised), 1.0)
+    vectors = as_vectors(np.where(raised > 0, 0, matrix))
+    return VectorScorer(vectors.users, vectors.items, comes_next)
+
+
+@pytest.fixture(scope="session", params=["scores", "vectors", "raised"])
 def model(request, dense):
-    """A scorer from a matrix of finite scores: one that writes scores down, and one whose products are scanned."""
-    return dense if request.param == "scores" else as_vectors
+    """A scorer from a matrix of finite scores: one that writes scores down, one whose products are scanned, and one
+    that raises some of them."""
+    return {"scores": dense, "vectors": as_vectors, "raised": as_raised}[request.param]
 
 
 def brute_force(matrix, users, k, seen_pairs):

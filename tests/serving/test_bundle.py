@@ -98,6 +98,16 @@ def test_histories_that_name_items_that_are_not_there(copy: Path):
         Bundle.load(copy)
 
 
+def test_transitions_that_name_items_that_are_not_there(bundled: Callable[[str], Path], tmp_path: Path):
+    copied = Path(shutil.copytree(bundled("sequence"), tmp_path / "bundle"))
+    table = load_file(copied / BundleFiles.TRANSITIONS)
+    table["items"][0] = 10_000
+    save_file(table, copied / BundleFiles.TRANSITIONS)
+    seal_again(copied)
+    with pytest.raises(BundleError, match=r"transitions\.safetensors: what came next does not fit"):
+        Bundle.load(copied)
+
+
 def seal_again(folder: Path) -> None:
     (folder / BundleFiles.MANIFEST).unlink()
     seal(folder)
@@ -136,8 +146,8 @@ def test_the_same_run_twice_gives_the_same_tables(trained: Callable[[str], Path]
         assert (tmp_path / "again" / name).read_bytes() == (bundled("recmind") / name).read_bytes()
 
 
-OURS = ["recmind", "titles", "no-gate", "text"]
-GRAPHS = ["lightgcn", "bpr-mf", "lightgcl", "ngcf", "sgl", "simgcl", "xsimgcl"]
+OURS = ["recmind", "titles", "no-gate", "sequence", "text"]
+GRAPHS = ["lightgcn", "sequence-lightgcn", "bpr-mf", "lightgcl", "ngcf", "sgl", "simgcl", "xsimgcl"]
 READERS = ["alpharec", "dropoutnet", "kar", "llm-init", "rlmrec-con"]
 
 

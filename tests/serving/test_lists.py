@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from recmind.errors import DataError, UnknownIdError
 from recmind.serving.diversity import diversify, pool_size
 from recmind.serving.filtering import admits, facts_of
+from recmind.serving.following import Raised
 from recmind.serving.live import LiveRecommender
 from recmind.serving.options import Filters, Options
 
@@ -40,7 +41,7 @@ OPTIONS = st.builds(
 )
 
 
-@pytest.fixture(scope="module", params=["recmind", "no-gate"])
+@pytest.fixture(scope="module", params=["recmind", "no-gate", "sequence"])
 def live(request: pytest.FixtureRequest, bundled: Callable[[str], Path]) -> Iterator[LiveRecommender]:
     """With three later items, one deleted item of either kind, and something new of u01."""
     with LiveRecommender.open(bundled(request.param)) as opened:
@@ -52,7 +53,7 @@ def live(request: pytest.FixtureRequest, bundled: Callable[[str], Path]) -> Iter
 
 
 def naive(
-    live: LiveRecommender, vector: np.ndarray, seen: set[str], k: int, options: Options
+    live: LiveRecommender, vector: np.ndarray, seen: set[str], k: int, options: Options, raised: Raised | None = None
 ) -> list[tuple[str, float]]:
     """(id, score) of the list, by looking at every item."""
     state = live._state
@@ -67,6 +68,7 @@ def naive(
             continue
         row = state.rows("items.vectors", np.array([state.item_code(item)]))[0]
         score = float(vector @ row[:-1]) + weight * float(row[-1])
+        score += 0.0 if raised is None else raised.of(state.item_code(item))
         rows.append((item, score, score - options.popularity_penalty * float(row[-1]), row[:-1]))
     rows.sort(key=lambda row: -row[2])
     if options.diversity:
@@ -84,7 +86,7 @@ def test_a_list_is_what_looking_at_every_item_gives(live: LiveRecommender, optio
     state = live._state
     found = live.recommend(user, k, options=options)
     seen = set(live.history(user))
-    expected = naive(live, state.vector_of(user), seen, k, options)
+    expected = naive(live, state.vector_of(user), seen, k, options, state.raised_by(state.heard_of(user)))
     assert len(found) == len(expected)
     if options.diversity:
         # Choices that are equal up to rounding may go either way, and then so may all that follow.
@@ -92,7 +94,7 @@ def test_a_list_is_what_looking_at_every_item_gives(live: LiveRecommender, optio
     else:
         assert [one.score for one in found] == pytest.approx([score for _, score in expected], rel=1e-4, abs=1e-5)
         assert {one.item_id for one in found} == {item for item, _ in expected}
-    scores = dict(naive(live, state.vector_of(user), set(), 100, Options()))
+    scores = dict(naive(live, state.vector_of(user), set(), 100, Options(), state.raised_by(state.heard_of(user))))
     for one in found:
         assert one.score == pytest.approx(scores[one.item_id], rel=1e-4, abs=1e-5)
 

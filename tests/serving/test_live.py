@@ -303,7 +303,7 @@ def test_items_stored_by_another_language_model_are_read_again(paths: tuple[Path
 
 def test_models_that_cannot_say_so(bundled: Callable[[str], Path]):
     with LiveRecommender.open(bundled("lightgcn")) as live:
-        assert live.status.can == {"fold": True, "text": False, "gate": False}
+        assert live.status.can == {"fold": True, "text": False, "gate": False, "sequence": False}
         for call in (
             lambda: live.add_items([{"item_id": "n", "title": "x"}]),
             lambda: live.recommend_for_text("x"),

@@ -13,7 +13,20 @@ from recmind.schema import BundleTensors
 from recmind.serving.answers import Reason
 from recmind.serving.live import LiveRecommender
 
-KINDS = ["recmind", "by-text", "fallback", "paper", "titles", "no-gate", "text", "lightgcn", "xsimgcl", "popularity"]
+KINDS = [
+    "recmind",
+    "sequence",
+    "sequence-lightgcn",
+    "by-text",
+    "fallback",
+    "paper",
+    "titles",
+    "no-gate",
+    "text",
+    "lightgcn",
+    "xsimgcl",
+    "popularity",
+]
 
 
 @pytest.fixture
@@ -24,7 +37,8 @@ def live(bundled: Callable[[str], Path]) -> Iterator[LiveRecommender]:
 
 def adds_up(reason: Reason, score: float) -> None:
     assert reason.score == pytest.approx(score, rel=1e-5, abs=2e-6)
-    assert reason.language + reason.graph + reason.cross + reason.popularity == pytest.approx(reason.score, abs=1e-9)
+    parts = reason.language, reason.graph, reason.cross, reason.popularity, reason.sequence
+    assert sum(parts) == pytest.approx(reason.score, abs=1e-9)
     carried = sum(part.part for part in reason.history)
     assert reason.own + carried + reason.popularity == pytest.approx(reason.score, abs=1e-9)
 
@@ -37,7 +51,7 @@ def test_for_users_who_were_trained_on(kind: str, bundled: Callable[[str], Path]
                 adds_up(live.explain(one.item_id, user=user, history_items=100), one.score)
 
 
-@pytest.mark.parametrize("kind", ["recmind", "titles", "text", "lightgcn"])
+@pytest.mark.parametrize("kind", ["recmind", "sequence", "titles", "text", "lightgcn"])
 def test_for_a_history_and_for_a_user_with_something_new(kind: str, bundled: Callable[[str], Path]):
     with LiveRecommender.open(bundled(kind)) as live:
         history = ["i03", "i11", "i20"]
@@ -51,7 +65,7 @@ def test_for_a_history_and_for_a_user_with_something_new(kind: str, bundled: Cal
             adds_up(live.explain(one.item_id, user="u03", history_items=100), one.score)
 
 
-@pytest.mark.parametrize("kind", ["recmind", "paper", "text"])
+@pytest.mark.parametrize("kind", ["recmind", "sequence", "paper", "text"])
 def test_for_words_and_for_both(kind: str, bundled: Callable[[str], Path]):
     with LiveRecommender.open(bundled(kind)) as live:
         for one in live.recommend_for_text("w3 w40", k=5):

@@ -14,7 +14,7 @@ from recmind.model.graph import build_graph
 from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
 from recmind.model.registry import build_model
-from recmind.training.calibration import POPULARITY, RECENT, calibrate, foreseen
+from recmind.training.calibration import POPULARITY, RECENT, TRANSITIONS, calibrate, foreseen
 
 
 @pytest.fixture
@@ -44,6 +44,29 @@ def test_the_best_values_are_found_and_set(model: RecMind, best: float, factor: 
     assert model.popularity is not None
     assert model.popularity.item() == pytest.approx(2.0 * factor)
     assert found["after"] == pytest.approx(value()) and found["after"] >= found["before"]
+
+
+@pytest.mark.parametrize("best", TRANSITIONS)
+def test_what_came_next_is_weighed_too(model: RecMind, best: float):
+    found = calibrate(model, lambda: -abs(model.transition_weight - best) - abs(model.recent_weight - 0.5))
+    assert found["transition_weight"] == best == model.transition_weight
+    assert found["recent_weight"] == 0.5
+
+
+def test_the_latest_items_are_weighed_again_beside_what_came_next(model: RecMind):
+    # Alone the latest items should count much, with what came next little.
+    def value() -> float:
+        best = 4.0 if model.transition_weight < 16 else 0.25
+        return model.transition_weight - abs(model.recent_weight - best)
+
+    found = calibrate(model, value)
+    assert (found["recent_weight"], found["transition_weight"]) == (0.25, TRANSITIONS[-1])
+
+
+def test_a_model_that_does_not_count_is_not_made_to(model: RecMind):
+    model.keep_transition_weight().fill_(0.0)
+    found = calibrate(model, lambda: model.transition_weight)
+    assert found["transition_weight"] == 0.0 == model.transition_weight
 
 
 def test_of_equals_the_smaller_weight_and_less_popularity(model: RecMind):

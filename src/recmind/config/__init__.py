@@ -18,7 +18,7 @@ from recmind.config.baselines import BaselinesConfig, EaseConfig, IalsConfig, Kn
 from recmind.config.checking import validate_config
 from recmind.config.data import PrepareConfig, SplitConfig
 from recmind.config.language import LanguageConfig, TextConfig
-from recmind.config.model import AlignmentConfig, GateConfig, ModelConfig, ModelName, RecentConfig
+from recmind.config.model import AlignmentConfig, GateConfig, ModelConfig, ModelName, RecentConfig, TransitionsConfig
 from recmind.config.profiles import ProfilesConfig
 from recmind.config.recipes import load_config, recipe_names, recipe_text
 from recmind.config.run import Config, setting_names, walk_settings
@@ -60,6 +60,7 @@ __all__ = [
     "SplitConfig",
     "TextConfig",
     "TrainingConfig",
+    "TransitionsConfig",
     "XSimGCLConfig",
     "load_config",
     "recipe_names",

@@ -33,7 +33,7 @@ def only_items(scorer: Scorer, split: Split, items: np.ndarray) -> tuple[Scorer,
     smaller = replace(split, n_items=len(chosen), **coded)
     rows = torch.from_numpy(chosen)
     if isinstance(scorer, VectorScorer):
-        return VectorScorer(scorer.users, scorer.items[rows.to(scorer.items.device)]), smaller
+        return scorer.among(rows), smaller
     return _Columns(scorer, rows), smaller
 
 

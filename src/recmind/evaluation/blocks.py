@@ -8,10 +8,12 @@ block of scores from which torch selects.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from recmind.evaluation.seen import Seen
@@ -82,12 +84,20 @@ class Scores:
 
 
 class Vectors:
-    """A block whose scores are the inner products of ``(b, d)`` and ``(n_items, d)``, computed when asked for."""
+    """A block whose scores are the inner products of ``(b, d)`` and ``(n_items, d)``, computed when asked for.
+
+    Parameters
+    ----------
+    users, items:
+        The vectors.
+    added:
+        What is added to a few of the scores, none of it below zero, csr with b rows and ascending columns.
+    """
 
     device = torch.device("cpu")
 
-    def __init__(self, users: Tensor, items: Tensor) -> None:
-        self.users, self.items = users, items
+    def __init__(self, users: Tensor, items: Tensor, added: csr_array | None = None) -> None:
+        self.users, self.items, self.added = users, items, added
         self.seen: Seen | None = None
 
     def leave_out(self, seen: Seen) -> None:
@@ -96,16 +106,64 @@ class Vectors:
 
     def pairs(self, rows: Tensor, items: Tensor) -> Tensor:
         """See :class:`Block`; as if nothing were left out."""
-        return scan.pair_products(self.users, self.items, rows, items)
+        products = scan.pair_products(self.users, self.items, rows, items)
+        if self.added is None or not self.added.nnz:
+            return products
+        of, columns = self._raised
+        width = len(self.items)
+        pairs, asked = of * width + columns, rows.numpy() * width + items.numpy()
+        at = np.searchsorted(pairs, asked).clip(max=len(pairs) - 1)
+        return products + torch.from_numpy(np.where(pairs[at] == asked, self.added.data[at], np.float32(0)))
 
     def best(self, k: int) -> tuple[Tensor, Tensor]:
         """See :class:`Block`."""
         left_out = (self.seen.starts, self.seen.items) if self.seen else None
-        return scan.best_products(self.users, self.items, min(k + 1, len(self.items)), left_out)
+        wanted = min(k + 1, len(self.items))
+        values, columns = scan.best_products(self.users, self.items, wanted, left_out)
+        return (values, columns) if self.added is None else self._with_raised(values, columns)
+
+    def _with_raised(self, values: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """The best when some scores are raised: they are among the best as they were and those that were raised."""
+        assert self.added is not None
+        rows, raised = self._raised
+        n, width = len(self.users), len(self.items)
+        scores = scan.pair_products(self.users, self.items, torch.from_numpy(rows), torch.from_numpy(raised))
+        scores += torch.from_numpy(self.added.data)
+        pairs = rows * width + raised
+        if self.seen:
+            seen = np.repeat(np.arange(n), np.diff(self.seen.starts)) * width + self.seen.items
+            scores[torch.from_numpy(np.isin(pairs, seen))] = -torch.inf
+        # Each row's raised items stand side by side, and its list behind them without what was raised.
+        counts = np.diff(self.added.indptr)
+        places = np.arange(len(rows)) - np.repeat(self.added.indptr[:-1], counts)
+        most = int(counts.max(initial=0))
+        both = torch.full((n, most + values.shape[1]), -torch.inf)
+        which = torch.full(both.shape, -1, dtype=torch.int64)
+        where = torch.from_numpy(rows), torch.from_numpy(places.astype(np.int64))
+        both[where], which[where] = scores, torch.from_numpy(raised)
+        listed = np.arange(n)[:, None] * width + columns.numpy()
+        twice = torch.from_numpy(np.isin(listed, pairs)) & (columns >= 0)
+        both[:, most:] = values.masked_fill(twice, -torch.inf)
+        which[:, most:] = columns
+        best, at = torch.topk(both, values.shape[1], dim=1)
+        found = which.gather(1, at).masked_fill(best == -torch.inf, -1)
+        undefined = values.isnan().any(1)  # such a row stays as it is
+        return torch.where(undefined[:, None], values, best), torch.where(undefined[:, None], columns, found)
+
+    @cached_property
+    def _raised(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and items of what is added, int64, in order."""
+        assert self.added is not None
+        rows = np.repeat(np.arange(len(self.users)), np.diff(self.added.indptr))
+        return rows, self.added.indices.astype(np.int64)
 
     def rows(self, rows: Tensor) -> Tensor:
         """See :class:`Block`."""
         scores = scan.all_products(self.users[rows], self.items)
+        if self.added is not None:
+            some = self.added[rows.numpy()].tocoo()
+            at = tuple(torch.from_numpy(codes.astype(np.int64)) for codes in some.coords)
+            scores[at] += torch.from_numpy(some.data)
         if self.seen:
             self.seen.mask_(scores, rows)
         return scores
@@ -125,9 +183,11 @@ def _scanned(scorer: VectorScorer, users: np.ndarray, k: int, limit: int) -> Ite
     # A place in a list takes 12 bytes, a score would take 4.
     size = min(_SCANNED_ROWS, max(1, limit * scorer.n_items // (3 * (k + 1))))
     items = scorer.items.detach().contiguous()
+    following = scorer.comes_next
     for start in range(0, len(users), size):
         rows = slice(start, min(start + size, len(users)))
-        yield rows, Vectors(scorer.users.detach()[torch.from_numpy(users[rows])], items)
+        added = None if following is None else following.scores(users[rows])
+        yield rows, Vectors(scorer.users.detach()[torch.from_numpy(users[rows])], items, added)
 
 
 def _scored(scorer: Scorer, users: np.ndarray, limit: int) -> Iterator[tuple[slice, Block]]:

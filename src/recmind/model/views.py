@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional
 from recmind.config import ModelConfig
 from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.recent import add_recent
+from recmind.model.transitions import ComesNext
 
 
 @dataclass(frozen=True)
@@ -57,16 +59,26 @@ class GraphModel(nn.Module):
             self.register_buffer("rho", torch.tensor(self.config.recent.weight))
         return self.get_buffer("rho")
 
+    def keep_transition_weight(self) -> Tensor:
+        """σ, likewise."""
+        if "sigma" not in self._buffers:
+            self.register_buffer("sigma", torch.tensor(self.config.transitions.weight))
+        return self.get_buffer("sigma")
+
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As in torch; runs of before ρ was a part of the model keep the recipe's."""
-        if "rho" in self._buffers and "rho" not in state_dict:
-            state_dict = {**state_dict, "rho": self.get_buffer("rho")}
-        return super().load_state_dict(state_dict, strict, assign)
+        """As in torch; runs of before ρ or σ was a part of the model keep the recipe's."""
+        kept = {name: self.get_buffer(name) for name in ("rho", "sigma") if name in self._buffers}
+        return super().load_state_dict({**kept, **state_dict}, strict, assign)
 
     @property
     def recent_weight(self) -> float:
         """ρ, what the latest items of a user count."""
         return float(self.get_buffer("rho")) if "rho" in self._buffers else self.config.recent.weight
+
+    @property
+    def transition_weight(self) -> float:
+        """σ, what counts that came after a user's latest items."""
+        return float(self.get_buffer("sigma")) if "sigma" in self._buffers else self.config.transitions.weight
 
     @property
     def bias_columns(self) -> int:
@@ -102,6 +114,21 @@ class GraphModel(nn.Module):
         )
         return torch.cat([torch.cat([users, h[:n, d:]], dim=1), h[n:]])
 
+    @torch.no_grad()
+    def scorer(self) -> VectorScorer:
+        """The model as it ranks: :meth:`vectors`, and what came next (``model.transitions``)."""
+        h = self.vectors()
+        return VectorScorer(h[: self.n_users], h[self.n_users :], self.comes_next())
+
+    def comes_next(self) -> ComesNext | None:
+        """What came next as a term of the score, ``None`` where it does not count."""
+        weight = self.transition_weight
+        return replace(self._counted, weight=weight) if weight else None
+
+    @cached_property
+    def _counted(self) -> ComesNext:
+        return ComesNext.of(self.graph, self.config, 1.0)
+
     def contrast(
         self, views: Views, users: Tensor, items: Tensor, negatives: Tensor, generator: torch.Generator
     ) -> Tensor | None:
@@ -132,10 +159,18 @@ class GraphModel(nn.Module):
 
 
 class VectorScorer:
-    """Scores as inner products of final vectors; the :class:`~recmind.model.scorer.Scorer` of graph models."""
+    """Scores as inner products of final vectors; the :class:`~recmind.model.scorer.Scorer` of graph models.
 
-    def __init__(self, users: Tensor, items: Tensor) -> None:
-        self.users, self.items = users, items
+    Parameters
+    ----------
+    users, items:
+        h, ``(n_users, d)`` and ``(n_items, d)``.
+    comes_next:
+        What is added to a few scores of each user.
+    """
+
+    def __init__(self, users: Tensor, items: Tensor, comes_next: ComesNext | None = None) -> None:
+        self.users, self.items, self.comes_next = users, items, comes_next
 
     @property
     def n_users(self) -> int:
@@ -148,8 +183,18 @@ class VectorScorer:
         return len(self.items)
 
     def scores(self, users: Tensor) -> Tensor:
-        """⟨h_u, h_i⟩ for all items, ``(b, n_items)``."""
-        return self.users[users.to(self.users.device)] @ self.items.T
+        """⟨h_u, h_i⟩ for all items, and what came next, ``(b, n_items)``."""
+        products = self.users[users.to(self.users.device)] @ self.items.T
+        return products if self.comes_next is None else self.comes_next.add_(products, users.cpu().numpy())
+
+    def among(self, items: Tensor) -> VectorScorer:
+        """With some of the items, int64 codes, as the catalogue."""
+        following = None if self.comes_next is None else self.comes_next.among(items.cpu().numpy())
+        return VectorScorer(self.users, self.items[items.to(self.items.device)], following)
+
+    def with_items(self, items: Tensor) -> VectorScorer:
+        """With other vectors of the items; new ones stand behind the others and came after nothing."""
+        return VectorScorer(self.users, items, self.comes_next)
 
 
 def score_space(vectors: Tensor, score: str) -> Tensor:

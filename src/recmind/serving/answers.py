@@ -17,9 +17,9 @@ class Suggestion:
     rank:
         Place in the list, from 1.
     score:
-        What the model says, ⟨h_u, h_i⟩ + w d̃_i, whatever diversity and popularity penalty made of the order; for
-        similar items the cosine of the vectors, for a wish that of the texts, for somebody with a wish the mixture
-        of :mod:`recmind.serving.wishes`.
+        What the model says, ⟨h_u, h_i⟩ + w d̃_i and what came next, whatever diversity and popularity penalty made of
+        the order; for similar items the cosine of the vectors, for a wish that of the texts, for somebody with a wish
+        the mixture of :mod:`recmind.serving.wishes`.
     """
 
     item_id: str
@@ -58,9 +58,10 @@ class Reason:
     Attributes
     ----------
     item_id, score:
-        The item and ⟨h_u, h_i⟩ + w d̃_i, or with a wish the score of :mod:`recmind.serving.wishes`.
-    language, graph, cross, popularity:
-        Parts of the score; their sum is the score.
+        The item and ⟨h_u, h_i⟩ + w d̃_i and what came next, or with a wish the score of :mod:`recmind.serving.wishes`.
+    language, graph, cross, popularity, sequence:
+        Parts of the score; their sum is the score. ``sequence`` is what came after the latest items in the histories
+        of others.
     history:
         What each item of the history carries, the largest first, with ``own`` and ``popularity`` adding up to the
         score; empty where the taste is not made of a history.
@@ -80,6 +81,7 @@ class Reason:
     graph: float
     cross: float
     popularity: float
+    sequence: float
     own: float
     history: tuple[HistoryPart, ...] = ()
     words: tuple[WordPart, ...] = ()
@@ -134,7 +136,8 @@ class Status:
     counts:
         How much there is.
     can:
-        What the model can do: ``fold`` (histories of unseen users), ``text`` (words, new items), ``gate``.
+        What the model can do: ``fold`` (histories of unseen users), ``text`` (words, new items), ``gate``,
+        ``sequence`` (what came next).
     """
 
     bundle: str

@@ -58,6 +58,8 @@ class Bundle:
         ``items.parquet``, row = code.
     vectors, history, parameters:
         Tensors by the names of :class:`~recmind.schema.BundleTensors`.
+    transitions:
+        Likewise; empty for a model that does not count what came next.
     """
 
     path: Path
@@ -70,6 +72,7 @@ class Bundle:
     vectors: dict[str, Array]
     history: dict[str, Array]
     parameters: dict[str, Array]
+    transitions: dict[str, Array]
 
     @classmethod
     def load(cls, path: str | Path) -> Bundle:
@@ -82,6 +85,7 @@ class Bundle:
         """
         folder = Path(path)
         manifest = verify(folder)
+        counted = BundleFiles.TRANSITIONS in manifest["files"]
         try:
             card = _json(folder / BundleFiles.CARD)
             bundle = cls(
@@ -95,6 +99,7 @@ class Bundle:
                 read_tensors(folder / BundleFiles.VECTORS),
                 read_tensors(folder / BundleFiles.HISTORY),
                 read_tensors(folder / BundleFiles.PARAMETERS),
+                read_tensors(folder / BundleFiles.TRANSITIONS) if counted else {},
             )
             bundle._check()
         except RecMindError:
@@ -143,6 +148,18 @@ class Bundle:
         inside = not len(codes) or 0 <= codes.min() <= codes.max() < n_items
         if not (sound and inside and (np.diff(offsets) >= 0).all()):
             raise BundleError("the histories do not fit the tables", where=self.path / BundleFiles.HISTORY, hint=_AGAIN)
+        if self.transitions and not _rows_fit(self.transitions, n_items):
+            raise BundleError("what came next does not fit", where=self.path / BundleFiles.TRANSITIONS, hint=_AGAIN)
+
+
+def _rows_fit(table: Mapping[str, Array], n_items: int) -> bool:
+    """Whether compressed rows are those of at most ``n_items`` items and name no others."""
+    offsets, codes, shares = (
+        table[name] for name in (BundleTensors.OFFSETS, BundleTensors.CODES, BundleTensors.SHARES)
+    )
+    sound = 0 < len(offsets) <= n_items + 1 and offsets[0] == 0 and offsets[-1] == len(codes) == len(shares)
+    inside = not len(codes) or 0 <= codes.min() <= codes.max() < n_items
+    return bool(sound and inside and (np.diff(offsets) >= 0).all())
 
 
 def verify(folder: Path) -> dict[str, Any]:

@@ -92,6 +92,7 @@ def _readings(model: GraphModel, views: Views, dim: int, own_text: bool, cosine:
         recent_weight=model.recent_weight,
         recent_decay=recent.decay,
         recent_items=recent.items,
+        transition_weight=model.transition_weight,
         folds=True,
     )
     share = 1 / (layers + 1)

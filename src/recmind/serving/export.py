@@ -12,6 +12,7 @@ import numpy as np
 from recmind.errors import BundleError, ConfigError, RunError
 from recmind.files import new_folder, write_atomic
 from recmind.model.registry import needs_text
+from recmind.model.transitions import ComesNext
 from recmind.model.views import GraphModel, VectorScorer
 from recmind.schema import BundleFiles, BundleTensors, Columns, Files, Tensors
 from recmind.serving.bundle import seal, write_json, write_tensors
@@ -83,6 +84,8 @@ def export(run: str | Path, out: str | Path, *, index: Kind = "auto") -> dict[st
         write_tensors(new / BundleFiles.VECTORS, vectors)
         write_tensors(new / BundleFiles.HISTORY, _history(recommender))
         write_tensors(new / BundleFiles.PARAMETERS, leaves.parameters or {})
+        if recommender.scorer.comes_next is not None:
+            write_tensors(new / BundleFiles.TRANSITIONS, _transitions(recommender.scorer.comes_next))
         if built.content is not None:
             write_tensors(new / BundleFiles.INDEX, {BundleTensors.INDEX: built.content})
         _copy_files(config.text.template, recommender, new)
@@ -186,6 +189,16 @@ def _history(recommender: Recommender) -> dict[str, Array]:
         BundleTensors.OFFSETS: np.concatenate([[0], np.cumsum(degrees)]),
         BundleTensors.CODES: recommender.split.train.items.astype(np.int32),
         BundleTensors.TRAINED: degrees.astype(np.int32),
+    }
+
+
+def _transitions(following: ComesNext) -> dict[str, Array]:
+    """T in compressed rows."""
+    table = following.table
+    return {
+        BundleTensors.OFFSETS: table.indptr.astype(np.int64),
+        BundleTensors.CODES: table.indices.astype(np.int32),
+        BundleTensors.SHARES: table.data,
     }
 
 

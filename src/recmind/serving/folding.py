@@ -68,6 +68,8 @@ class Equations:
         Mean d̃ of the items that were bought, which new items get.
     recent_weight, recent_decay, recent_items:
         ρ, how ω falls from one of the latest items to the one before, and how many of them count.
+    transition_weight:
+        σ, what counts that came after the latest items; see :mod:`recmind.serving.following`.
     text_links:
         To how many items a new one is linked by its text.
     folds:
@@ -90,6 +92,7 @@ class Equations:
     recent_weight: float = 0.0
     recent_decay: float = 0.5
     recent_items: int = 10
+    transition_weight: float = 0.0
     text_links: int = 0
     folds: bool = False
     reads: bool = False

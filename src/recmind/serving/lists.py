@@ -11,6 +11,7 @@ from recmind.serving.answers import Suggestion
 from recmind.serving.diversity import diversify, pool_size
 from recmind.serving.filtering import admits
 from recmind.serving.folding import unit
+from recmind.serving.following import Raised, with_raised
 from recmind.serving.options import Options
 from recmind.serving.state import State
 from recmind.serving.wishes import Wish
@@ -25,6 +26,7 @@ def best_lists(
     options: Options,
     left_out: Sequence[Array],
     *,
+    raised: Sequence[Raised | None] = (),
     by_direction: bool = False,
 ) -> list[list[Suggestion]]:
     """The k best items of each of b tastes.
@@ -36,6 +38,8 @@ def best_lists(
         all, whose h is zero, the most popular items are listed.
     left_out:
         Codes that each taste must not get, ``b`` arrays.
+    raised:
+        What came next for each of them; nothing where it is left out or ``None``.
     by_direction:
         Score by the cosine of the vectors alone, for likeness.
     """
@@ -45,7 +49,7 @@ def best_lists(
         column[~vectors.any(axis=1)] += 1
     queries = np.hstack([vectors, column]).astype(np.float32, copy=False)
     pool = pool_size(k) if options.diversity else k
-    scores, codes = _candidates(state, queries, pool, options, left_out, by_direction)
+    scores, codes = _candidates(state, queries, pool, options, left_out, raised, by_direction)
     found = []
     for values, row in zip(scores, codes, strict=True):
         there = row >= 0
@@ -93,7 +97,13 @@ def _ordered(state: State, values: Array, codes: Array, k: int, options: Options
 
 
 def _candidates(
-    state: State, queries: Array, k: int, options: Options, left_out: Sequence[Array], by_direction: bool
+    state: State,
+    queries: Array,
+    k: int,
+    options: Options,
+    left_out: Sequence[Array],
+    raised: Sequence[Raised | None],
+    by_direction: bool,
 ) -> tuple[Array, Array]:
     """The k best admitted items of each query, ``(b, k)`` twice, of the bundle's and of the later ones."""
     n, filters = state.base.n_items, options.filters
@@ -102,7 +112,10 @@ def _candidates(
     allowed = None if filters.allow is None else _codes(state, filters.allow)
     early = [codes[: np.searchsorted(codes, n)].astype(np.int32) for codes in banned]
     search = state.base.search_directions if by_direction else state.base.search
-    scores, codes = search(queries, k, early, _admitted(state, options, allowed))
+    admitted = _admitted(state, options, allowed)
+    scores, codes = search(queries, k, early, admitted)
+    if any(one is not None for one in raised):
+        scores, codes = with_raised(scores, codes, queries, state.base.items, raised, early, admitted)
     if not state.added.n:
         return scores, codes
     late_scores, late_codes = _late(state, queries, options, allowed, banned, by_direction)

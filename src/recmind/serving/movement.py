@@ -176,7 +176,7 @@ class Move:
             assert recommender.texts.users is not None
             before, now = recommender.texts.users.numpy(), self.spoken_users.vectors
         near = []
-        for vectors in (scorer, VectorScorer(self.users, self.items)):
+        for vectors in (scorer, VectorScorer(self.users, self.items, scorer.comes_next)):
             seen = Seen.from_parts(vectors.n_users, vectors.n_items, split.train, split.valid, split.test)
             near.append(top_k(vectors, rows, NEIGHBOURS, seen, block_users=block)[0])
         return moved_table(

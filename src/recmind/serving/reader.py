@@ -14,6 +14,7 @@ from recmind.serving import lookup
 from recmind.serving.answers import Person, Placement, Reason, Status, Suggestion, WordPart
 from recmind.serving.changing import checked_fields, there
 from recmind.serving.folding import Taste, unit
+from recmind.serving.following import Raised
 from recmind.serving.lists import best_for_wish, best_lists
 from recmind.serving.options import Options
 from recmind.serving.reasons import nearest_words, reason
@@ -56,9 +57,9 @@ class Reader:
             If k or the weight is out of range, or the text says nothing.
         """
         state = self._state
-        vector = state.vector_of(user)
+        vector, raised = state.vector_of(user), state.raised_by(state.heard_of(user))
         seen = state.known_to(user) if options.leave_out_seen else _NOBODY
-        return self._listed(state, vector, _checked(k), options, seen, text, text_weight)
+        return self._listed(state, vector, raised, _checked(k), options, seen, text, text_weight)
 
     def recommend_many(self, users: Sequence[str], k: int = 10, *, options: Options = _PLAIN) -> list[list[Suggestion]]:
         """The same for several users in one search."""
@@ -67,7 +68,8 @@ class Reader:
             return []
         vectors = np.stack([state.vector_of(user) for user in users])
         seen = [state.known_to(user) if options.leave_out_seen else _NOBODY for user in users]
-        return best_lists(state, vectors, _checked(k), options, seen)
+        raised = [state.raised_by(state.heard_of(user)) for user in users]
+        return best_lists(state, vectors, _checked(k), options, seen, raised=raised)
 
     def recommend_for_history(
         self,
@@ -86,7 +88,7 @@ class Reader:
         codes = _codes(state, items)
         vector = state.taste_for(codes).vector
         seen, weight = codes if options.leave_out_seen else _NOBODY, text_weight if len(codes) else 1.0
-        return self._listed(state, vector, _checked(k), options, seen, text, weight)
+        return self._listed(state, vector, state.raised_by(codes), _checked(k), options, seen, text, weight)
 
     def recommend_for_text(self, text: str, k: int = 10, *, options: Options = _PLAIN) -> list[Suggestion]:
         """The k items whose texts are most like these words, by the cosine; nothing is kept."""
@@ -162,9 +164,11 @@ class Reader:
         """The same for several items and one taste."""
         state = self._state
         codes = [state.item_code(item) for item in items]
-        taste, wish = self._taste(state, user, history, text, text_weight)
+        taste, heard, wish = self._taste(state, user, history, text, text_weight)
         row = None if user is None else state.find_user(user)[0]
-        found = [reason(state, taste, code, history_items=history_items, user=row, wish=wish) for code in codes]
+        found = [
+            reason(state, taste, code, heard=heard, history_items=history_items, user=row, wish=wish) for code in codes
+        ]
         if not words or not state.base.equations.reads:
             return found
         return [
@@ -229,9 +233,15 @@ class Reader:
 
     @property
     def can(self) -> dict[str, bool]:
-        """What the model can do: ``fold`` histories of unseen users, read a ``text``, show a ``gate``."""
-        equations, tables = self._state.base.equations, self._state.base.tables
-        return {"fold": equations.folds, "text": equations.reads, "gate": BundleTensors.ITEMS_GATES in tables}
+        """What the model can do: ``fold`` histories of unseen users, read a ``text``, show a ``gate``, know what came
+        next (``sequence``)."""
+        base = self._state.base
+        return {
+            "fold": base.equations.folds,
+            "text": base.equations.reads,
+            "gate": BundleTensors.ITEMS_GATES in base.tables,
+            "sequence": base.following is not None,
+        }
 
     @property
     def status(self) -> Status:
@@ -256,12 +266,20 @@ class Reader:
     # -- parts ---------------------------------------------------------------------------------------------------
 
     def _listed(
-        self, state: State, vector: np.ndarray, k: int, options: Options, seen: np.ndarray, text: str | None, v: float
+        self,
+        state: State,
+        vector: np.ndarray,
+        raised: Raised | None,
+        k: int,
+        options: Options,
+        seen: np.ndarray,
+        text: str | None,
+        v: float,
     ) -> list[Suggestion]:
         """The list of a taste, with a wish where there is a text."""
-        wish = None if text is None else _beside(state, read_wish(state, text), vector, _checked_weight(v))
+        wish = None if text is None else _beside(state, read_wish(state, text), vector, raised, _checked_weight(v))
         if wish is None:
-            return best_lists(state, vector[None], k, options, [seen])[0]
+            return best_lists(state, vector[None], k, options, [seen], raised=[raised])[0]
         return best_for_wish(state, wish, k, options, seen)
 
     def _words(self, state: State, taste: Taste | None, wish: Wish | None, code: int, n: int) -> tuple[WordPart, ...]:
@@ -270,20 +288,21 @@ class Reader:
 
     def _taste(
         self, state: State, user: str | None, history: Sequence[str] | None, text: str | None, weight: float
-    ) -> tuple[Taste | None, Wish | None]:
-        """Whose taste it is and what was wished for; ``None`` for what does not count."""
+    ) -> tuple[Taste | None, np.ndarray, Wish | None]:
+        """Whose taste it is, what it is made of and what was wished for; ``None`` for what does not count."""
         if (user is not None) + (history is not None) + (text is not None) == 0 or (user is not None and history):
             raise DataError(
                 "whose taste?", where="user, history, text", accepted="a user or a history, a text, or both"
             )
         wish = None if text is None else read_wish(state, text)
         if user is None and not history:
-            return (None, wish) if wish is not None else (state.taste_for(_NOBODY), None)
-        taste = state.taste_of(user) if user is not None else state.taste_for(_codes(state, history or ()))
+            return (None if wish is not None else state.taste_for(_NOBODY)), _NOBODY, wish
+        heard = state.heard_of(user) if user is not None else _codes(state, history or ())
+        taste = state.taste_of(user) if user is not None else state.taste_for(heard)
         if wish is None:
-            return taste, None
-        both = _beside(state, wish, taste.vector, _checked_weight(weight))
-        return (None if weight == 1 else taste), both
+            return taste, heard, None
+        both = _beside(state, wish, taste.vector, state.raised_by(heard), _checked_weight(weight))
+        return (None if weight == 1 else taste), heard, both
 
     def _like(self, state: State, h: np.ndarray, k: int, options: Options, own: np.ndarray) -> list[Suggestion]:
         if not h.any():
@@ -294,6 +313,8 @@ class Reader:
         """The k users with the largest scores of an item whose h and d̃ are ``row``."""
         base = state.base
         scores = base.users @ row[:-1] + np.float32(base.equations.popularity) * row[-1]
+        if base.following is not None and code is not None:
+            scores += base.following.for_item(code, base.offsets, base.codes, base.trained)
         left_out = list(state.shut)
         if code is not None and code < base.n_items:
             left_out += (np.searchsorted(base.offsets, np.flatnonzero(base.codes == code), side="right") - 1).tolist()
@@ -319,11 +340,11 @@ def _checked_weight(weight: float) -> float:
     return weight
 
 
-def _beside(state: State, wish: Wish, vector: np.ndarray, weight: float) -> Wish | None:
-    """A wish with somebody's h: the wish itself at weight 1, nothing of it at 0."""
+def _beside(state: State, wish: Wish, vector: np.ndarray, raised: Raised | None, weight: float) -> Wish | None:
+    """A wish with somebody's h and what came next: the wish itself at weight 1, nothing of it at 0."""
     if weight == 0:
         return None
-    return wish if weight == 1 else mixed(state, wish, vector, weight)
+    return wish if weight == 1 else mixed(state, wish, vector, raised, weight)
 
 
 def _codes(state: State, items: Sequence[str]) -> np.ndarray:

@@ -4,20 +4,23 @@ h_v = l_v + g_v, where l_v is the node's own language view times what it is
 multiplied with in h, and g_v is all the rest: the node's free vector and what
 flowed in from its neighbours, whose texts are part of that. So
 
-    s(u, i) = l_u·l_i  +  g_u·g_i  +  (l_u·g_i + g_u·l_i)  +  w d̃_i
-              language    graph       cross                   popularity
+    s(u, i) = l_u·l_i  +  g_u·g_i  +  (l_u·g_i + g_u·l_i)  +  w d̃_i      +  σ Σ_m ω_m T_{j_m, i}
+              language    graph       cross                   popularity    sequence
+
+with the last part what came after the latest items j_m in the histories of others
+(:mod:`recmind.serving.following`), of models that count it.
 
 A user's h is also a sum over the history, h_u = own + Σ_j c_j, with c_j what
 item j sends through the graph and adds to the mean language view
 (:mod:`recmind.serving.folding`), and ``own`` the user's free vector or own
 text, so
 
-    s(u, i) = own·h_i + Σ_j c_j·h_i + w d̃_i
+    s(u, i) = own·h_i + Σ_j (c_j·h_i + σ ω_j T_ji) + w d̃_i
 
 A wish alone has the score l_i, the likeness of the texts, which is all language and all own. Beside a user or a
 history (:mod:`recmind.serving.wishes`) every part of u_i counts as what it is more than the average item's, times
-(1-v) / σ_u: h̄ is taken from h_i, the mean l from l_i, the mean d̃ from d̃_i. The wish adds v (l_i - l̄) / σ_l to the
-language and to ``own``.
+(1-v) / σ_u: h̄ is taken from h_i, the mean l from l_i, the mean d̃ from d̃_i, and from the last part its mean, which
+``own`` bears. The wish adds v (l_i - l̄) / σ_l to the language and to ``own``.
 
 All hold up to rounding. The nearness of words is no part of the score: each
 word of the item's text is read alone by the language model, projected to the
@@ -44,6 +47,7 @@ def reason(
     taste: Taste | None,
     item: int,
     *,
+    heard: Array,
     history_items: int,
     user: int | None = None,
     wish: Wish | None = None,
@@ -58,6 +62,8 @@ def reason(
         The user's side; ``None`` for a wish alone.
     item:
         Code of the item.
+    heard:
+        Codes of the items that the taste is made of, oldest first.
     history_items:
         How many items of the history to name.
     user:
@@ -70,35 +76,47 @@ def reason(
     if taste is None:
         assert wish is not None
         like = float(wish.scores[item])
-        return Reason(state.item_id(item), like, like, 0.0, 0.0, 0.0, like, item_gate=item_gate, user_gate=user_gate)
+        return Reason(
+            state.item_id(item), like, like, 0.0, 0.0, 0.0, 0.0, like, item_gate=item_gate, user_gate=user_gate
+        )
     codes = np.array([item])
     row = state.rows(BundleTensors.ITEMS, codes)[0].astype(np.float64)
     of_item = np.zeros_like(row[:-1])
     if BundleTensors.ITEMS_LANGUAGE in state.base.tables:
         by_text = float(state.rows(BundleTensors.ITEMS_SCALE, codes)[0])
         of_item = by_text * state.rows(BundleTensors.ITEMS_LANGUAGE, codes)[0].astype(np.float64)
-    scale, wished = 1.0, 0.0
+    scale, wished, usual = 1.0, 0.0, 0.0
+    following = state.base.following
     if wish is not None and wish.by_user is not None and wish.by_text is not None:
         mean, mean_of_item = state.base.averages
         row, of_item = row - mean, of_item - mean_of_item
         scale = (1 - wish.weight) * wish.by_user.factor
+        if following is not None:
+            usual = float(following.raised(heard).values.sum(dtype=np.float64)) / state.base.n_items
         wished = wish.weight * wish.by_text.factor * (float(wish.likeness[item]) - wish.by_text.mean)
     h, popularity = row[:-1], scale * float(state.base.equations.popularity * row[-1])
     vector, of_user = scale * taste.vector.astype(np.float64), scale * taste.language.astype(np.float64)
     graph_user, graph_item = vector - of_user, h - of_item
-    carried = scale * (taste.carried.astype(np.float64) @ h)
-    there = np.array([state.is_there(code) for code in taste.items], dtype=bool)
+    carried = np.zeros(len(heard))
+    if len(taste.items):  # else the model does not fold, and a vector is not made of a history
+        carried += scale * (taste.carried.astype(np.float64) @ h)
+    followed = np.zeros(len(heard)) if following is None else scale * following.parts(heard, item)
+    sequence = float(followed.sum()) - scale * usual
+    own = float(vector @ h) - float(carried.sum()) + wished - scale * usual
+    carried += followed
+    there = np.array([state.is_there(int(code)) for code in heard], dtype=bool)
     largest = np.argsort(-carried, kind="stable")
-    named = [place for place in largest if there[place]][:history_items]
+    named = [place for place in largest if there[place] and (len(taste.items) or followed[place])][:history_items]
     return Reason(
         item_id=state.item_id(item),
-        score=float(vector @ h) + popularity + wished,
+        score=float(vector @ h) + popularity + sequence + wished,
         language=float(of_user @ of_item) + wished,
         graph=float(graph_user @ graph_item),
         cross=float(of_user @ graph_item + graph_user @ of_item),
         popularity=popularity,
-        own=float(vector @ h - carried.sum()) + wished,
-        history=tuple(HistoryPart(state.item_id(int(taste.items[p])), float(carried[p])) for p in named),
+        sequence=sequence,
+        own=own,
+        history=tuple(HistoryPart(state.item_id(int(heard[p])), float(carried[p])) for p in named),
         item_gate=item_gate,
         user_gate=user_gate,
     )

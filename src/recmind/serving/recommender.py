@@ -20,6 +20,7 @@ from recmind.model.graph import build_graph
 from recmind.model.item_item import ItemItem
 from recmind.model.language_view import TextInputs
 from recmind.model.registry import Built, build_model, needs_text, places_new_items
+from recmind.model.transitions import ComesNext
 from recmind.model.views import GraphModel, VectorScorer
 from recmind.schema import Columns, Files, Tensors
 from recmind.serving.tables import read_ids, read_table
@@ -66,7 +67,8 @@ class Recommender:
         self.config, self.users, self.items, self.split = config, users, items, split
         self._tensors, self.adapters = tensors, adapters
         if Tensors.USERS in tensors:
-            self.scorer: VectorScorer | ItemItem = VectorScorer(tensors[Tensors.USERS], tensors[Tensors.ITEMS])
+            vectors = tensors[Tensors.USERS], tensors[Tensors.ITEMS]
+            self.scorer: VectorScorer | ItemItem = VectorScorer(*vectors, self._comes_next())
         else:
             restored = self._built(split)
             assert isinstance(restored, ItemItem)
@@ -201,6 +203,8 @@ class Recommender:
             scores = self.scorer.of_item(code)
         else:
             scores = self.scorer.users @ self.scorer.items[code]
+            if self.scorer.comes_next is not None:
+                scores += torch.from_numpy(self.scorer.comes_next.of_item(code))
         train = self.split.train
         scores[torch.from_numpy(train.users[train.items == code].astype(np.int64))] = -torch.inf
         return self._best(scores, k, self.users[Columns.USER], Columns.USER)
@@ -260,7 +264,7 @@ class Recommender:
             more = {Tensors.ITEMS: h, f"{Tensors.ADDED}items": texts, f"{Tensors.ADDED}items_known": known}
             there = self._tensors
             self._tensors = there | {key: torch.cat([there[key], t]) if key in there else t for key, t in more.items()}
-            self.scorer = VectorScorer(self.scorer.users, self._tensors[Tensors.ITEMS])
+            self.scorer = self.scorer.with_items(self._tensors[Tensors.ITEMS])
             self.__dict__.pop("up_to_date", None)  # it has not heard of them
         return new.height
 
@@ -304,6 +308,15 @@ class Recommender:
         elif isinstance(model, ItemItem):
             model.restore(self._tensors)
         return model
+
+    def _comes_next(self) -> ComesNext | None:
+        """What came next in the known histories; ``None`` where the trained model does not count it."""
+        weight = float(self._tensors.get(f"{Tensors.PARAMETERS}sigma", 0.0))
+        if not weight:
+            return None
+        train = self.split.train
+        graph = build_graph(train.users, train.items, self.split.n_users, self.split.n_items)
+        return ComesNext.of(graph, self.config.model, weight)
 
     @torch.no_grad()
     def _vectors_by(self, model: GraphModel) -> dict[str, Tensor]:

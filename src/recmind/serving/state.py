@@ -20,6 +20,7 @@ from recmind.schema import BundleTensors, Columns
 from recmind.serving.bundle import Bundle
 from recmind.serving.filtering import Catalogue, Facts, facts_of
 from recmind.serving.folding import Folding, Placed, Taste, unit
+from recmind.serving.following import Following, Raised
 from recmind.serving.index import open_search
 from recmind.serving.neighbours import heard
 from recmind.serving.search import ExactSearch, Search
@@ -40,6 +41,7 @@ class Base:
         self.tables = tables
         self.offsets, self.codes = bundle.history[BundleTensors.OFFSETS], bundle.history[BundleTensors.CODES]
         self.trained = bundle.history[BundleTensors.TRAINED]
+        self.following = Following(bundle.equations, bundle.transitions) if bundle.transitions else None
         self.item_ids = bundle.items[Columns.ITEM]
         self.user_codes = {user: code for code, user in enumerate(bundle.users)}
         self.item_codes = {item: code for code, item in enumerate(self.item_ids)}
@@ -232,6 +234,16 @@ class State:
 
     # -- tastes --------------------------------------------------------------------------------------------------
 
+    def heard_of(self, user: str) -> Array:
+        """Codes of the items that a user's lists are made of, oldest first."""
+        code, later = self.find_user(user)
+        early = np.empty(0, dtype=np.int64) if code is None else self.base.trained_on(code).astype(np.int64)
+        return np.concatenate([early, np.array(later, dtype=np.int64)]) if later else early
+
+    def raised_by(self, items: Array) -> Raised | None:
+        """What came next for somebody with these items, oldest first; ``None`` where the model does not count it."""
+        return None if self.base.following is None else self.base.following.raised(items)
+
     def vector_of(self, user: str) -> Array:
         """h of a user, ``(d,)``."""
         code, later = self.find_user(user)
@@ -248,7 +260,7 @@ class State:
         if not self.base.equations.folds:
             nothing = np.zeros_like(vector)
             return Taste(vector, nothing, nothing, np.empty(0, np.int64), np.empty((0, len(vector)), np.float32))
-        items = np.concatenate([self.base.trained_on(code), np.array(later, dtype=np.int64)]).astype(np.int64)
+        items = self.heard_of(user)
         tables, view = self.base.tables, None
         if BundleTensors.USERS_LANGUAGE in tables:
             view = tables[BundleTensors.USERS_LANGUAGE][code], bool(tables[BundleTensors.USERS_KNOWN][code])

@@ -5,7 +5,8 @@ place items by who chooses them:
 
     l_i = cos(z̃_wish, z̃_i)                                    0 for an item without a text
 
-Beside a user or a history with the scores u_i = h_u·h_i + w d̃_i both are standardised, and v is ``text_weight``:
+Beside a user or a history with the scores u_i = h_u·h_i + w d̃_i, and what came next where the model counts it, both are
+standardised, and v is ``text_weight``:
 
     s_i = (1-v) (u_i - ū) / σ_u  +  v (l_i - l̄) / σ_l
 
@@ -25,6 +26,7 @@ import torch
 from recmind.errors import BundleError
 from recmind.schema import BundleTensors
 from recmind.serving.folding import unit
+from recmind.serving.following import Raised
 from recmind.serving.state import State
 
 Array = np.ndarray
@@ -97,10 +99,12 @@ def read_wish(state: State, text: str) -> Wish:
     return Wish(direction, likeness, likeness)
 
 
-def mixed(state: State, wish: Wish, vector: Array, weight: float) -> Wish:
-    """The wish beside somebody's h ``(d,)``, 0 < weight < 1."""
+def mixed(state: State, wish: Wish, vector: Array, raised: Raised | None, weight: float) -> Wish:
+    """The wish beside somebody's h ``(d,)`` and what came next for them, 0 < weight < 1."""
     query = np.append(vector, np.float32(state.base.equations.popularity)).astype(np.float32)
     own, n = _products(state, BundleTensors.ITEMS, state.base.items, query), state.base.n_items
+    if raised is not None:
+        own[raised.codes] += raised.values
     by_user, by_text = Spread.of(own[:n]), Spread.of(wish.likeness[:n])
     scores = (1 - weight) * by_user.factor * (own - by_user.mean)
     scores += weight * by_text.factor * (wish.likeness - by_text.mean)

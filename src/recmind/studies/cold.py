@@ -31,7 +31,6 @@ from recmind.evaluation.evaluate import Evaluation, HeldOut, evaluate
 from recmind.model.item_item import ItemItem
 from recmind.model.registry import needs_text, places_new_items
 from recmind.model.scorer import Scorer
-from recmind.model.views import VectorScorer
 from recmind.schema import Columns
 from recmind.serving.recommender import Recommender
 
@@ -109,7 +108,7 @@ def placed(recommender: Recommender) -> Scorer:
         rows = torch.from_numpy(np.flatnonzero(cold))
         with torch.no_grad():
             new = recommender.model_with(texts).new_items(texts.items[rows], texts.items_known[rows])
-        return VectorScorer(vectors.users, vectors.items.index_copy(0, rows, new))
+        return vectors.with_items(vectors.items.index_copy(0, rows, new))
     if needs_text(name) and isinstance(recommender.scorer, ItemItem):
         return recommender.scorer
     return Unplaced(recommender.scorer, cold)

@@ -1,4 +1,4 @@
-"""Two numbers that training cannot learn, chosen on the validation part when it is over."""
+"""Three numbers that training cannot learn, chosen on the validation part when it is over."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ from recmind.model.views import GraphModel
 
 RECENT: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """ρ that are tried: how much a user's latest items count (`model.recent.weight`)."""
+TRANSITIONS: Final = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""σ that are tried, where the model counts what came next (`model.transitions.weight`)."""
 POPULARITY: Final = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25)
 """Factors of w that are tried: how much of the learnt popularity counts."""
 
 
 @torch.no_grad()
 def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]:
-    """Set ρ and w to what validation prefers.
+    """Set ρ, σ and w to what validation prefers.
 
     The training loss sees a user's items all at once and the items of the
     catalogue among them: what came last, and that a user does not buy the
     bestsellers again, it cannot see. First ρ is the best of :data:`RECENT`, the
-    smaller one of equals. Then w takes the best factor of :data:`POPULARITY`,
+    smaller one of equals. Where the model counts what came next, σ of
+    :data:`TRANSITIONS` follows likewise, and ρ once more, since both say what
+    the latest items mean. Then w takes the best factor of :data:`POPULARITY`,
     of equals the smaller one: popularity is what keeps rare items out of the
     lists, so no more of it than pays.
 
@@ -40,14 +44,24 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
     Returns
     -------
     dict
-        ``recent_weight``, ``popularity_factor``, and the metric ``before`` and ``after``.
+        ``recent_weight``, ``transition_weight``, ``popularity_factor``, and the metric ``before`` and ``after``.
     """
     before = value()
-    weight, found = _recent(model, value, before)
+    weight, found = _best_of(RECENT, model.keep_recent_weight(), value, before)
+    following = model.transition_weight
+    if following:
+        following, found = _best_of(TRANSITIONS, model.keep_transition_weight(), value, found)
+        weight, found = _best_of(RECENT, model.keep_recent_weight(), value, found)
     factor = 1.0
     if isinstance(model, RecMind) and model.popularity is not None:
         factor, found = _popularity(model.popularity, value, found)
-    return {"recent_weight": weight, "popularity_factor": factor, "before": before, "after": found}
+    return {
+        "recent_weight": weight,
+        "transition_weight": following,
+        "popularity_factor": factor,
+        "before": before,
+        "after": found,
+    }
 
 
 @torch.no_grad()
@@ -77,16 +91,17 @@ def foreseen(model: GraphModel, value: Callable[[], float]) -> float:
     return found
 
 
-def _recent(model: GraphModel, value: Callable[[], float], before: float) -> tuple[float, float]:
-    """Leave the best ρ in the model; it and its value. ``before`` is that of the ρ it has."""
-    rho = model.keep_recent_weight()
-    tried = {model.recent_weight: before}
-    for weight in RECENT:
-        if weight not in tried:
-            rho.fill_(weight)
-            tried[weight] = value()
-    best = max(sorted(tried), key=lambda weight: tried[weight])
-    rho.fill_(best)
+def _best_of(
+    weights: tuple[float, ...], weight: Tensor, value: Callable[[], float], before: float
+) -> tuple[float, float]:
+    """Leave the best of ``weights`` in ``weight``; it and its value. ``before`` is that of the one it has."""
+    tried = {float(weight): before}
+    for one in weights:
+        if one not in tried:
+            weight.fill_(one)
+            tried[one] = value()
+    best = max(sorted(tried), key=lambda one: tried[one])
+    weight.fill_(best)
     return best, tried[best]
 
 

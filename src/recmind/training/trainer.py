@@ -134,8 +134,7 @@ class Trainer:
 
     def scorer(self) -> VectorScorer:
         """The model as it stands, for ranking."""
-        h = self.model.vectors()
-        return VectorScorer(h[: self.model.n_users], h[self.model.n_users :])
+        return self.model.scorer()
 
     def _value(self) -> float:
         """The validation metric of the model as it stands."""

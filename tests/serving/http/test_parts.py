@@ -116,7 +116,7 @@ def test_an_error_is_logged_without_its_message():
 
 
 def reason(**parts: float) -> Reason:
-    values = {"language": 0.0, "graph": 0.0, "cross": 0.0, "popularity": 0.0, **parts}
+    values = {"language": 0.0, "graph": 0.0, "cross": 0.0, "popularity": 0.0, "sequence": 0.0, **parts}
     return Reason("i", sum(values.values()), own=0.0, **values)
 
 
@@ -136,6 +136,7 @@ def test_a_bar_shows_shares_in_proportion():
         "graph": (40, 60),
         "cross": (100, 0),
         "popularity": (100, 0),
+        "sequence": (100, 0),
     }
     assert boxes(charts.why_bar(two, span))["cross against"] == (0, 20)
     assert "Score 4.000: language +1.000, graph +3.000" in charts.why_bar(one, span)

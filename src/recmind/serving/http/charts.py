@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from recmind.serving.answers import Reason
 
-PARTS = ("language", "graph", "cross", "popularity")
+PARTS = ("language", "graph", "cross", "popularity", "sequence")
 """Shares of a score, in the order in which they are drawn."""
 
 

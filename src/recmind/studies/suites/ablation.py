@@ -44,7 +44,12 @@ _OF_DEFAULT: Final[dict[str, Settings]] = {
     "missing texts guessed": {"model.missing_text": "fallback"},
     "users by their reviews": {"text.user_view": "reviews"},
     "no text links": {"model.text_links": 0},
-    "order of histories ignored": {"model.recent.weight": 0.0, "training.calibrate": False},
+    "what came next ignored": {"model.transitions.weight": 0.0},
+    "order of histories ignored": {
+        "model.recent.weight": 0.0,
+        "model.transitions.weight": 0.0,
+        "training.calibrate": False,
+    },
     "not calibrated": {"training.calibrate": False},
     "one temperature": {"training.temperature": 0.2},
 }

@@ -1,0 +1,144 @@
+"""What came next, for a server: :mod:`recmind.model.transitions` on a bundle's tables, one history at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recmind.schema import BundleTensors
+from recmind.serving.folding import Equations
+from recmind.serving.search import largest, padded
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What is added to some items' scores.
+
+    Attributes
+    ----------
+    codes:
+        Items, ascending, int64 ``(n,)``.
+    values:
+        σ Σ_m ω_m T_{j_m, i}, none below zero, float32 ``(n,)``.
+    """
+
+    codes: Array
+    values: Array
+
+    def of(self, code: int) -> float:
+        """What is added to one item's score."""
+        at = int(np.searchsorted(self.codes, code))
+        return float(self.values[at]) if at < len(self.codes) and self.codes[at] == code else 0.0
+
+
+class Following:
+    """T of a bundle.
+
+    Parameters
+    ----------
+    tables:
+        T in compressed rows; items from their number on came after nothing.
+    """
+
+    def __init__(self, equations: Equations, tables: Mapping[str, Array]) -> None:
+        self.weight, self.decay, self.n = equations.transition_weight, equations.recent_decay, equations.recent_items
+        self.offsets, self.codes = tables[BundleTensors.OFFSETS], tables[BundleTensors.CODES]
+        self.shares = tables[BundleTensors.SHARES]
+
+    def weights(self, m: int) -> Array:
+        """σ ω of m latest items, oldest first, float32."""
+        shares = np.float32(self.decay) ** np.arange(m - 1, -1, -1, dtype=np.float32)
+        return (self.weight * shares / shares.sum()).astype(np.float32) if m else shares
+
+    def raised(self, history: Array) -> Raised:
+        """What is added for somebody with these items, oldest first."""
+        latest = history[-self.n :]
+        found, values = [], []
+        for item, weight in zip(latest.tolist(), self.weights(len(latest)).tolist(), strict=True):
+            if weight and item < len(self.offsets) - 1:
+                row = slice(self.offsets[item], self.offsets[item + 1])
+                found.append(self.codes[row])
+                values.append(np.float32(weight) * self.shares[row])
+        if not found:
+            return Raised(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+        codes, places = np.unique(np.concatenate(found), return_inverse=True)
+        return Raised(codes.astype(np.int64), np.bincount(places, np.concatenate(values)).astype(np.float32))
+
+    def parts(self, history: Array, item: int) -> Array:
+        """What each item of a history adds to the score of ``item``, ``(n,)``; the older ones nothing."""
+        found = np.zeros(len(history))
+        first = max(len(history) - self.n, 0)
+        for place, weight in enumerate(self.weights(len(history) - first).tolist(), start=first):
+            found[place] = weight * self._share(int(history[place]), item)
+        return found
+
+    def for_item(self, item: int, offsets: Array, histories: Array, lengths: Array) -> Array:
+        """What is added to the score of ``item`` for every user, float32 ``(n_users,)``.
+
+        Parameters
+        ----------
+        offsets, histories, lengths:
+            Where each user's items begin, the items, oldest first, and how many of each user's, the first ones, count.
+        """
+        shares = np.zeros(max(len(self.offsets) - 1, int(histories.max(initial=-1)) + 1), dtype=np.float32)
+        holds = np.flatnonzero(self.codes == item)
+        shares[np.searchsorted(self.offsets, holds, side="right") - 1] = self.shares[holds]
+        found, total = np.zeros(len(lengths), dtype=np.float32), np.zeros(len(lengths), dtype=np.float32)
+        for back in range(self.n if len(histories) else 0):
+            omega = np.float32(self.decay) ** np.float32(back)
+            there = lengths > back
+            places = np.where(there, offsets[:-1] + lengths - 1 - back, 0)
+            found += omega * there * shares[histories[places]]
+            total += omega * there
+        return (self.weight * found / np.maximum(total, np.float32(1e-12))).astype(np.float32)
+
+    def _share(self, before: int, item: int) -> float:
+        if before >= len(self.offsets) - 1:
+            return 0.0
+        row = slice(self.offsets[before], self.offsets[before + 1])
+        at = int(np.searchsorted(self.codes[row], item))
+        there = at < row.stop - row.start and self.codes[row][at] == item
+        return float(self.shares[row][at]) if there else 0.0
+
+
+def with_raised(
+    scores: Array,
+    codes: Array,
+    queries: Array,
+    vectors: Array,
+    raised: Sequence[Raised | None],
+    banned: Sequence[Array],
+    admitted: Array | None,
+) -> tuple[Array, Array]:
+    """The best when some scores are raised: they are among the best as they were and those that were raised.
+
+    Parameters
+    ----------
+    scores, codes:
+        The best of each query without what is raised, ``(b, k)``, largest first.
+    queries, vectors:
+        ``(b, d)`` and those of the bundle's items ``(n_items, d)``.
+    banned, admitted:
+        Ascending codes that must not stand in each list, and which items may at all.
+    """
+    k = scores.shape[1]
+    scores, codes = scores.copy(), codes.copy()
+    for row, (more, gone) in enumerate(zip(raised, banned, strict=True)):
+        if more is None:
+            continue
+        fine = ~np.isin(more.codes, gone)
+        if admitted is not None:
+            fine &= admitted[more.codes]
+        some = more.codes[fine]
+        if not len(some):
+            continue
+        values = vectors[some] @ queries[row] + more.values[fine]
+        kept = ~np.isin(codes[row], some)
+        both, which = np.concatenate([scores[row][kept], values]), np.concatenate([codes[row][kept], some])
+        best, of = padded(*largest(both[None], which[None], min(k, len(both))), k)
+        scores[row], codes[row] = best[0], of[0]
+    return scores, codes
