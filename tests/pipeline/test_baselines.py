@@ -23,7 +23,7 @@ from recmind.serving.recommender import Recommender
 from recmind.serving.refresh import refresh
 from recmind.training.run_folder import run_fingerprint
 
-NAMES = ["item-knn", "item-knn-text", "ease"]
+NAMES = ["item-knn", "item-knn-text", "sequential-rules", "ease"]
 WITH_TEXTS = ["llm-init", "rlmrec-con", "rlmrec-gen", "alpharec", "kar", "dropoutnet"]
 
 

@@ -17,6 +17,7 @@ ModelName = Literal[
     "item-knn",
     "item-knn-text",
     "content-knn",
+    "sequential-rules",
     "ease",
     "bpr-mf",
     "ials",
@@ -46,7 +47,7 @@ class GateConfig(Settings):
 
 class RecentConfig(Settings):
     """What a user's latest training items add to the user's vector once it is trained. Read by every model that is
-    trained on the graph; the recipes set it for `recmind` alone."""
+    trained on the graph, where the recipes set it for `recmind` alone, and without its weight by `sequential-rules`."""
 
     weight: Annotated[float, Field(ge=0.0)] = 0.0
     """ρ in h_u + ρ Σ_m ω_m h_{j_m}. 0: the order of a history does not matter."""
@@ -97,9 +98,9 @@ class ModelConfig(Settings):
 
     name: ModelName = "recmind"
     """`recmind`, or a baseline: `lightgcn`, `text` (graph over text embeddings alone), `popularity`, `item-knn`,
-    `item-knn-text` (item neighbours and likeness of texts), `content-knn` (likeness of texts alone), `ease`, `bpr-mf`,
-    `ials`, `ngcf`, `sgl`, `simgcl`, `xsimgcl`, `lightgcl`;
-    with texts `llm-init`, `rlmrec-con`, `rlmrec-gen`, `alpharec`, `kar`, `dropoutnet`."""
+    `item-knn-text` (item neighbours and likeness of texts), `content-knn` (likeness of texts alone),
+    `sequential-rules` (what came after the latest items), `ease`, `bpr-mf`, `ials`, `ngcf`, `sgl`, `simgcl`, `xsimgcl`,
+    `lightgcl`; with texts `llm-init`, `rlmrec-con`, `rlmrec-gen`, `alpharec`, `kar`, `dropoutnet`."""
     dim: Positive = 64
     """d, the size of every node's vector."""
     layers: Annotated[int, Field(ge=0, le=8)] = 2

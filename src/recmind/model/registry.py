@@ -23,6 +23,7 @@ from recmind.model.baselines.ngcf import NGCF
 from recmind.model.baselines.popularity import Popularity
 from recmind.model.baselines.rlmrec_con import RLMRecCon
 from recmind.model.baselines.rlmrec_gen import RLMRecGen
+from recmind.model.baselines.sequential_rules import SequentialRules
 from recmind.model.baselines.sgl import SGL
 from recmind.model.baselines.simgcl import SimGCL
 from recmind.model.baselines.text import TextGraph
@@ -52,6 +53,7 @@ _WITHOUT_TEXT: dict[str, Callable[[BipartiteGraph, ModelConfig], Built]] = {
     "lightgcn": LightGCN,
     "popularity": lambda graph, config: Popularity(graph),
     "item-knn": ItemKNN,
+    "sequential-rules": SequentialRules,
     "ease": Ease,
     # Matrix factorisation is LightGCN without a layer (He et al. 2020, section 3.1), whatever the recipe's layers are.
     "bpr-mf": lambda graph, config: LightGCN(graph, config.model_copy(update={"layers": 0})),

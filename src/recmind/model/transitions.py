@@ -85,6 +85,22 @@ def _largest(counts: csr_array, n: int, keep: int, shrink: float) -> tuple[np.nd
     return rows[small], columns[small], values[small]
 
 
+def counted(graph: BipartiteGraph, config: ModelConfig) -> csr_array:
+    """T by ``model.transitions``."""
+    settings = config.transitions
+    return transitions(graph, window=settings.window, decay=settings.decay, shrink=settings.shrink, keep=settings.keep)
+
+
+def latest_shares(graph: BipartiteGraph, config: ModelConfig) -> csr_array:
+    """ω of every user's latest items by ``model.recent``, csr float32 ``(n_users, n_items)``."""
+    users = torch.arange(graph.n_users, device=graph.offsets.device)
+    items, there = latest_items(graph, users, min(config.recent.items, graph.n_interactions))
+    rows, places = torch.nonzero(there, as_tuple=True)
+    shares = weights_of(there, config.recent.decay)[rows, places].float().cpu().numpy()
+    where = rows.cpu().numpy(), items[rows, places].cpu().numpy()
+    return coo_array((shares, where), shape=(graph.n_users, graph.n_items)).tocsr()
+
+
 @dataclass(frozen=True)
 class ComesNext:
     """σ Σ_m ω_m T_{j_m, i}: what came after a user's latest items j_m, as scores that are zero almost everywhere.
@@ -111,18 +127,7 @@ class ComesNext:
     @classmethod
     def of(cls, graph: BipartiteGraph, config: ModelConfig, weight: float) -> ComesNext:
         """Counted in the histories of a graph, by ``model.transitions`` and ``model.recent``."""
-        counting, recent = config.transitions, config.recent
-        table = transitions(
-            graph, window=counting.window, decay=counting.decay, shrink=counting.shrink, keep=counting.keep
-        )
-        items, there = latest_items(
-            graph, torch.arange(graph.n_users, device=graph.offsets.device), min(recent.items, graph.n_interactions)
-        )
-        rows, places = torch.nonzero(there, as_tuple=True)
-        shares = weights_of(there, recent.decay)[rows, places].float().cpu().numpy()
-        where = rows.cpu().numpy(), items[rows, places].cpu().numpy()
-        latest = coo_array((shares, where), shape=(graph.n_users, graph.n_items)).tocsr()
-        return cls(latest, table, weight)
+        return cls(latest_shares(graph, config), counted(graph, config), weight)
 
     def scores(self, users: np.ndarray) -> csr_array:
         """What is added to the scores of ``users``, csr float32 ``(b, n_items)``, no entry below zero."""

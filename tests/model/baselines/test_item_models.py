@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from recmind.config import BaselinesConfig, EaseConfig, KnnConfig, ModelConfig
+from recmind.config import BaselinesConfig, EaseConfig, KnnConfig, ModelConfig, RecentConfig, TransitionsConfig
 from recmind.errors import ConfigError, RunError
 from recmind.model.baselines import ease, item_knn
 from recmind.model.baselines.item_knn_text import z_scores
+from recmind.model.baselines.sequential_rules import SequentialRules
 from recmind.model.graph import build_graph
 from recmind.model.item_item import ItemItem, interaction_matrix
 from recmind.model.language_view import TextInputs
@@ -17,7 +18,7 @@ from recmind.model.registry import build_model
 from recmind.model.scorer import Scorer
 
 N_USERS, N_ITEMS = 30, 12
-NAMES = ["item-knn", "item-knn-text", "ease"]
+NAMES = ["item-knn", "item-knn-text", "sequential-rules", "ease"]
 
 
 def settings(name: str, *, k: int = 100, shrink: float = 0.0, weight: float = 0.5, ridge: float = 100.0) -> ModelConfig:
@@ -92,6 +93,21 @@ class TestItemKNN:
         assert np.diff(model.weights.tocsc().indptr).max() == 2
 
 
+class TestSequentialRules:
+    def test_by_hand(self):
+        # Users have 0, 1, 2; 0, 1; 1, 2; 0. With a window of 1 and no shrinkage 1 always follows 0, and 2 always 1.
+        users, items = np.array([0, 0, 0, 1, 1, 2, 2, 3], np.int32), np.array([0, 1, 2, 0, 1, 1, 2, 0], np.int32)
+        config = settings("sequential-rules").model_copy(
+            update={"transitions": TransitionsConfig(window=1, shrink=0.0), "recent": RecentConfig(decay=0.5, items=2)}
+        )
+        model = build_model(build_graph(users, items, 4, 3), None, config, seed=0)
+        assert isinstance(model, SequentialRules)
+        model.fit()
+        expected = [[0, 0, 1 / 3], [0, 1 / 3, 2 / 3], [0, 0, 1 / 3], [0, 1, 0]]
+        np.testing.assert_allclose(everybody(model), expected, rtol=1e-6)
+        assert model.similar(0).tolist() == [0, 1, 0]
+
+
 class TestItemKNNText:
     def test_is_the_sum_of_two_z_scores(self, x, texts):
         model = fitted(x, settings("item-knn-text", k=3, weight=0.7), texts)
@@ -164,6 +180,8 @@ class TestAll:
         # All neighbours are kept: at the end of a shorter list equal similarities are told apart by code.
         rng = np.random.default_rng(2)
         users, items = rng.permutation(N_USERS), rng.permutation(N_ITEMS)
+        if name == "sequential-rules":
+            items = np.sort(items)  # histories are in the order of codes here, and that counts
         moved = TextInputs(texts.items[items], texts.items_known[items])
         config = settings(name, ridge=3.0)
         expected = everybody(fitted(x, config, texts))[np.ix_(users, items)]

@@ -14,6 +14,7 @@ NAMES: Final[dict[str, str]] = {
     "item-knn": "item-kNN",
     "item-knn-text": "item-kNN + text",
     "content-knn": "content-kNN",
+    "sequential-rules": "sequential rules",
     "ease": "EASE",
     "ials": "iALS",
     "bpr-mf": "BPR-MF",
@@ -33,7 +34,7 @@ NAMES: Final[dict[str, str]] = {
 }
 """Labels of the other models, in the order of the tables: without texts, graphs, texts."""
 
-WITHOUT_CHANCE: Final = ("popularity", "item-knn", "item-knn-text", "content-knn", "ease")
+WITHOUT_CHANCE: Final = ("popularity", "item-knn", "item-knn-text", "content-knn", "sequential-rules", "ease")
 """Models in which nothing is drawn."""
 _OF_STRATA: Final = ("popularity", "item-knn-text", "content-knn", "ease", "lightgcn", "text", "alpharec")
 _OF_SEEDS: Final = ("lightgcn", "text")
