@@ -46,7 +46,7 @@ MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "LightGCN tuned, latest items, what came next": (
         "default",
         "lightgcn",
-        {"training.calibrate": True, "model.transitions.weight": 8.0},
+        {"training.calibrate": True, "model.transitions.weight": 16.0},
     ),
     "text-only": ("default", "text", {}),
     "RecMind paper": ("paper", "recmind", {}),

@@ -84,7 +84,8 @@ def test_whatever_is_counted_at_once(histories, window: int, decay: float, shrin
 @pytest.fixture
 def following(graph: BipartiteGraph) -> ComesNext:
     settings = {"model.transitions.shrink": 1.0, "model.transitions.window": 2, "model.transitions.decay": 0.5}
-    config = load_config("default", overrides={**settings, "model.recent.decay": 0.5, "model.recent.items": 2}).model
+    ages = {"model.transitions.recency": 0.5, "model.transitions.items": 2}
+    config = load_config("default", overrides={**settings, **ages}).model
     return ComesNext.of(graph, config, 3.0)
 
 

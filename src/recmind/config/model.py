@@ -59,17 +59,21 @@ class RecentConfig(Settings):
 
 class TransitionsConfig(Settings):
     """What came after a user's latest items in the histories of others, as a sparse term of the score:
-    σ Σ_m ω_m T_{j_m, i}, with ω, the items j_m and their number as in `model.recent`. Read by every model that is
-    trained on the graph; the recipes set it for `recmind` alone."""
+    σ Σ_m ω_m T_{j_m, i}, j_0 the user's latest item, j_1 the one before. Read by every model that is trained on the
+    graph; the recipes set it for `recmind` alone."""
 
     weight: Annotated[float, Field(ge=0.0)] = 0.0
     """σ. 0: what came next is not counted. With `training.calibrate` validation data choose another one."""
-    window: Annotated[int, Field(ge=1, le=100)] = 10
+    window: Annotated[int, Field(ge=1, le=100)] = 20
     """How many items after an item count as what came next. Time grows with it."""
-    decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.8
+    decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.9
     """How much less an item counts that came one place later. 0: the very next alone."""
-    shrink: Annotated[float, Field(ge=0.0)] = 8.0
+    shrink: Annotated[float, Field(ge=0.0)] = 20.0
     """Added to the count of all that came after an item, so that an item that was followed seldom says little."""
+    recency: Annotated[float, Field(ge=0.0, le=1.0)] = 0.7
+    """How much less what came after the item before counts: ω_m ∝ recency^m. 0: after the latest item alone."""
+    items: Positive = 10
+    """How many of the latest items count."""
     keep: Positive = 200
     """How many of the items that came after an item most often are kept: 8 bytes each."""
 

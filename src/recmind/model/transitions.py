@@ -92,11 +92,12 @@ def counted(graph: BipartiteGraph, config: ModelConfig) -> csr_array:
 
 
 def latest_shares(graph: BipartiteGraph, config: ModelConfig) -> csr_array:
-    """ω of every user's latest items by ``model.recent``, csr float32 ``(n_users, n_items)``."""
+    """ω of every user's latest items by ``model.transitions``, csr float32 ``(n_users, n_items)``."""
+    settings = config.transitions
     users = torch.arange(graph.n_users, device=graph.offsets.device)
-    items, there = latest_items(graph, users, min(config.recent.items, graph.n_interactions))
+    items, there = latest_items(graph, users, min(settings.items, graph.n_interactions))
     rows, places = torch.nonzero(there, as_tuple=True)
-    shares = weights_of(there, config.recent.decay)[rows, places].float().cpu().numpy()
+    shares = weights_of(there, settings.recency)[rows, places].float().cpu().numpy()
     where = rows.cpu().numpy(), items[rows, places].cpu().numpy()
     return coo_array((shares, where), shape=(graph.n_users, graph.n_items)).tocsr()
 
@@ -126,7 +127,7 @@ class ComesNext:
 
     @classmethod
     def of(cls, graph: BipartiteGraph, config: ModelConfig, weight: float) -> ComesNext:
-        """Counted in the histories of a graph, by ``model.transitions`` and ``model.recent``."""
+        """Counted in the histories of a graph, by ``model.transitions``."""
         return cls(latest_shares(graph, config), counted(graph, config), weight)
 
     def scores(self, users: np.ndarray) -> csr_array:

@@ -93,6 +93,8 @@ def _readings(model: GraphModel, views: Views, dim: int, own_text: bool, cosine:
         recent_decay=recent.decay,
         recent_items=recent.items,
         transition_weight=model.transition_weight,
+        transition_recency=model.config.transitions.recency,
+        transition_items=model.config.transitions.items,
         folds=True,
     )
     share = 1 / (layers + 1)

@@ -68,8 +68,9 @@ class Equations:
         Mean d̃ of the items that were bought, which new items get.
     recent_weight, recent_decay, recent_items:
         ρ, how ω falls from one of the latest items to the one before, and how many of them count.
-    transition_weight:
-        σ, what counts that came after the latest items; see :mod:`recmind.serving.following`.
+    transition_weight, transition_recency, transition_items:
+        σ, what counts that came after the latest items, how its ω falls, and how many of them count
+        (:mod:`recmind.serving.following`).
     text_links:
         To how many items a new one is linked by its text.
     folds:
@@ -93,6 +94,8 @@ class Equations:
     recent_decay: float = 0.5
     recent_items: int = 10
     transition_weight: float = 0.0
+    transition_recency: float = 0.7
+    transition_items: int = 10
     text_links: int = 0
     folds: bool = False
     reads: bool = False

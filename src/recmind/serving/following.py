@@ -45,7 +45,8 @@ class Following:
     """
 
     def __init__(self, equations: Equations, tables: Mapping[str, Array]) -> None:
-        self.weight, self.decay, self.n = equations.transition_weight, equations.recent_decay, equations.recent_items
+        self.weight, self.decay = equations.transition_weight, equations.transition_recency
+        self.n = equations.transition_items
         self.offsets, self.codes = tables[BundleTensors.OFFSETS], tables[BundleTensors.CODES]
         self.shares = tables[BundleTensors.SHARES]
 

@@ -13,7 +13,7 @@ from recmind.model.views import GraphModel
 
 RECENT: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """ρ that are tried: how much a user's latest items count (`model.recent.weight`)."""
-TRANSITIONS: Final = (0.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+TRANSITIONS: Final = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 """σ that are tried, where the model counts what came next (`model.transitions.weight`)."""
 POPULARITY: Final = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25)
 """Factors of w that are tried: how much of the learnt popularity counts."""

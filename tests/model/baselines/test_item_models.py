@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from recmind.config import BaselinesConfig, EaseConfig, KnnConfig, ModelConfig, RecentConfig, TransitionsConfig
+from recmind.config import BaselinesConfig, EaseConfig, KnnConfig, ModelConfig, TransitionsConfig
 from recmind.errors import ConfigError, RunError
 from recmind.model.baselines import ease, item_knn
 from recmind.model.baselines.item_knn_text import z_scores
@@ -98,7 +98,7 @@ class TestSequentialRules:
         # Users have 0, 1, 2; 0, 1; 1, 2; 0. With a window of 1 and no shrinkage 1 always follows 0, and 2 always 1.
         users, items = np.array([0, 0, 0, 1, 1, 2, 2, 3], np.int32), np.array([0, 1, 2, 0, 1, 1, 2, 0], np.int32)
         config = settings("sequential-rules").model_copy(
-            update={"transitions": TransitionsConfig(window=1, shrink=0.0), "recent": RecentConfig(decay=0.5, items=2)}
+            update={"transitions": TransitionsConfig(window=1, shrink=0.0, recency=0.5, items=2)}
         )
         model = build_model(build_graph(users, items, 4, 3), None, config, seed=0)
         assert isinstance(model, SequentialRules)

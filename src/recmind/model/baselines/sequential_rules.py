@@ -13,8 +13,8 @@ class SequentialRules(ItemItem):
 
     The term of the same name that RecMind adds to its score
     (:mod:`recmind.model.transitions`), as a model of its own; what did not come
-    after any of them scores 0. ``model.transitions`` and ``model.recent`` say
-    how T is counted and how ω falls; their weights are not read.
+    after any of them scores 0. ``model.transitions`` says how T is counted and how
+    ω falls; its weight is not read.
 
     Attributes
     ----------
