@@ -39,6 +39,8 @@ WORDS = (
     "quiet red steel travel garden winter camera cable oak wool running kids phone kitchen light heavy soft sharp"
 ).split()
 HISTORY = 12
+FOLLOWERS = 60
+"""Items that came after an item."""
 D_LM = 384
 
 
@@ -61,6 +63,7 @@ def make(out: Path, n_items: int, n_users: int, index: Kind, seed: int) -> None:
         popularity=POPULARITY,
         average_degree=float(items[:, -1].mean()),
         recent_weight=0.5,
+        transition_weight=16.0,
         folds=True,
         reads=True,
     )
@@ -114,6 +117,7 @@ def make(out: Path, n_items: int, n_users: int, index: Kind, seed: int) -> None:
         history = {BundleTensors.OFFSETS: offsets, BundleTensors.CODES: codes.astype(np.int32)}
         trained = {BundleTensors.TRAINED: np.full(n_users, HISTORY, dtype=np.int32)}
         write_tensors(new / BundleFiles.HISTORY, history | trained)
+        write_tensors(new / BundleFiles.TRANSITIONS, _transitions(n_items, rng))
         write_tensors(new / BundleFiles.PARAMETERS, parameters)
         if built.content is not None:
             write_tensors(new / BundleFiles.INDEX, {BundleTensors.INDEX: built.content})
@@ -122,6 +126,16 @@ def make(out: Path, n_items: int, n_users: int, index: Kind, seed: int) -> None:
 
 def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape, dtype=np.float32)
+
+
+def _transitions(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """What came next: popular items more often, as in the histories."""
+    codes = (np.sort(rng.zipf(1.2, (n, FOLLOWERS)).astype(np.int64) % n, axis=1)).astype(np.int32)
+    new = np.ones(codes.shape, dtype=bool)
+    new[:, 1:] = codes[:, 1:] != codes[:, :-1]
+    shares = rng.gamma(0.5, 0.02, int(new.sum())).astype(np.float32)
+    offsets = np.concatenate([[0], np.cumsum(new.sum(axis=1))])
+    return {BundleTensors.OFFSETS: offsets, BundleTensors.CODES: codes[new], BundleTensors.SHARES: shares}
 
 
 def _catalogue(n: int, rng: np.random.Generator) -> pl.DataFrame:

@@ -74,7 +74,8 @@ def limits(config: Config, leaves: Leaves, metrics: Mapping[str, Any]) -> list[s
         "The figures are of offline ranking on held-out interactions of the same data; what a live service gains "
         "has to be measured there.",
         "It repeats what its data shows: popular items and frequent users are known better than others.",
-        "Items do not move with interactions that come after the bundle, only users do; train again from time to time.",
+        "Items do not move with interactions that come after the bundle, only users do, and what came next is counted "
+        "up to then; train again from time to time.",
     ]
     held = [part for part in ("valid", "test") if metrics.get(part)]
     if "test" in held:

@@ -35,6 +35,9 @@ class Raised:
         return float(self.values[at]) if at < len(self.codes) and self.codes[at] == code else 0.0
 
 
+_NOTHING = Raised(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
+
+
 class Following:
     """T of a bundle.
 
@@ -65,9 +68,14 @@ class Following:
                 found.append(self.codes[row])
                 values.append(np.float32(weight) * self.shares[row])
         if not found:
-            return Raised(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
-        codes, places = np.unique(np.concatenate(found), return_inverse=True)
-        return Raised(codes.astype(np.int64), np.bincount(places, np.concatenate(values)).astype(np.float32))
+            return _NOTHING
+        codes, parts = np.concatenate(found), np.concatenate(values)
+        order = codes.argsort(kind="stable")
+        codes, parts = codes[order], parts[order]
+        if not len(codes):
+            return _NOTHING
+        firsts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
+        return Raised(codes[firsts].astype(np.int64), np.add.reduceat(parts, firsts))
 
     def parts(self, history: Array, item: int) -> Array:
         """What each item of a history adds to the score of ``item``, ``(n,)``; the older ones nothing."""
@@ -131,15 +139,22 @@ def with_raised(
     for row, (more, gone) in enumerate(zip(raised, banned, strict=True)):
         if more is None:
             continue
-        fine = ~np.isin(more.codes, gone)
+        fine = ~_in_ascending(more.codes, gone)
         if admitted is not None:
             fine &= admitted[more.codes]
         some = more.codes[fine]
         if not len(some):
             continue
         values = vectors[some] @ queries[row] + more.values[fine]
-        kept = ~np.isin(codes[row], some)
+        kept = ~_in_ascending(codes[row], some)
         both, which = np.concatenate([scores[row][kept], values]), np.concatenate([codes[row][kept], some])
         best, of = padded(*largest(both[None], which[None], min(k, len(both))), k)
         scores[row], codes[row] = best[0], of[0]
     return scores, codes
+
+
+def _in_ascending(values: Array, among: Array) -> Array:
+    """Which values are among ascending ones, bool."""
+    if not len(among):
+        return np.zeros(len(values), dtype=bool)
+    return among[np.searchsorted(among, values).clip(max=len(among) - 1)] == values
