@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -133,28 +131,6 @@ class TestBaselines:
         for row in pl.read_parquet(studied[0] / "results.parquet").iter_rows(named=True):
             assert row["command"].split(" --set ")[0] in page
 
-    def test_killed_and_repeated_it_gives_the_same_table(
-        self, studied: tuple[Path, str], folder: Path, tiny_encoder: Path, tmp_path: Path
-    ):
-        out = tmp_path / "study"
-        arguments = command(folder, out, tiny_encoder)
-        arguments.remove("1")  # one seed
-        process = start(*arguments)
-        deadline = time.monotonic() + 200
-        while not (out / "runs" / "lightgcn-s0" / "checkpoint.safetensors").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        first = (out / "runs" / "ease-s0" / "metrics.json").stat().st_mtime_ns
-        finish(start(*arguments))
-        assert (out / "runs" / "ease-s0" / "metrics.json").stat().st_mtime_ns == first
-        tables = [pl.read_parquet(place / "results.parquet").filter(seed=0) for place in (out, studied[0])]
-        assert tables[0].height == 3
-        kept = [name for name in tables[0].columns if not name.startswith(("seconds.", "peak", "command"))]
-        assert tables[0].select(kept).equals(tables[1].select(kept))
-
 
 @pytest.mark.slow
 def test_an_ablation_shows_its_sweeps(folder: Path, tiny_encoder: Path):
@@ -163,11 +139,11 @@ def test_an_ablation_shows_its_sweeps(folder: Path, tiny_encoder: Path):
         "ablation",
         folder / "ablation",
         settings=small(tiny_encoder, epochs=4),
-        variants=["default", "default, late fusion in place of the gate", "default, alpha 0.1", "default, tau 1"],
+        variants=["default", "default, alpha 0.1", "default, tau 1"],
         show_progress=False,
     )
     assert not found.failed
-    assert found.results["swept"].to_list() == [None, None, "model.alpha", "alignment.temperature"]
+    assert found.results["swept"].to_list() == [None, "model.alpha", "alignment.temperature"]
     sweeps = found.report.partition("## Sweeps")[2]
     values = {
         variant: json.loads((folder / "ablation" / run / "metrics.json").read_text())["test"]["ndcg@10"]
