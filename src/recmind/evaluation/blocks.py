@@ -109,11 +109,8 @@ class Vectors:
         products = scan.pair_products(self.users, self.items, rows, items)
         if self.added is None or not self.added.nnz:
             return products
-        of, columns = self._raised
-        width = len(self.items)
-        pairs, asked = of * width + columns, rows.numpy() * width + items.numpy()
-        at = np.searchsorted(pairs, asked).clip(max=len(pairs) - 1)
-        return products + torch.from_numpy(np.where(pairs[at] == asked, self.added.data[at], np.float32(0)))
+        at, there = self._find_raised(rows.numpy() * len(self.items) + items.numpy())
+        return products + torch.from_numpy(np.where(there, self.added.data[at], np.float32(0)))
 
     def best(self, k: int) -> tuple[Tensor, Tensor]:
         """See :class:`Block`."""
@@ -125,14 +122,13 @@ class Vectors:
     def _with_raised(self, values: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
         """The best when some scores are raised: they are among the best as they were and those that were raised."""
         assert self.added is not None
-        rows, raised = self._raised
-        n, width = len(self.users), len(self.items)
+        pairs, n, width = self._raised, len(self.users), len(self.items)
+        rows, raised = np.divmod(pairs, width)
         scores = scan.pair_products(self.users, self.items, torch.from_numpy(rows), torch.from_numpy(raised))
         scores += torch.from_numpy(self.added.data)
-        pairs = rows * width + raised
         if self.seen:
-            seen = np.repeat(np.arange(n), np.diff(self.seen.starts)) * width + self.seen.items
-            scores[torch.from_numpy(np.isin(pairs, seen))] = -torch.inf
+            at, there = self._find_raised(np.repeat(np.arange(n), np.diff(self.seen.starts)) * width + self.seen.items)
+            scores[torch.from_numpy(at[there])] = -torch.inf
         # Each row's raised items stand side by side, and its list behind them without what was raised.
         counts = np.diff(self.added.indptr)
         places = np.arange(len(rows)) - np.repeat(self.added.indptr[:-1], counts)
@@ -142,7 +138,7 @@ class Vectors:
         where = torch.from_numpy(rows), torch.from_numpy(places.astype(np.int64))
         both[where], which[where] = scores, torch.from_numpy(raised)
         listed = np.arange(n)[:, None] * width + columns.numpy()
-        twice = torch.from_numpy(np.isin(listed, pairs)) & (columns >= 0)
+        twice = torch.from_numpy(self._find_raised(listed)[1]) & (columns >= 0)
         both[:, most:] = values.masked_fill(twice, -torch.inf)
         which[:, most:] = columns
         best, at = torch.topk(both, values.shape[1], dim=1)
@@ -151,11 +147,18 @@ class Vectors:
         return torch.where(undefined[:, None], values, best), torch.where(undefined[:, None], columns, found)
 
     @cached_property
-    def _raised(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows and items of what is added, int64, in order."""
+    def _raised(self) -> np.ndarray:
+        """What is added to, as row x n_items + item, int64 and ascending."""
         assert self.added is not None
-        rows = np.repeat(np.arange(len(self.users)), np.diff(self.added.indptr))
-        return rows, self.added.indices.astype(np.int64)
+        rows = np.repeat(np.arange(len(self.users), dtype=np.int64), np.diff(self.added.indptr))
+        return rows * len(self.items) + self.added.indices
+
+    def _find_raised(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where pairs stand in :attr:`_raised`, and whether they do; there are few of them, and many raised ones."""
+        if not len(self._raised):
+            return np.zeros(pairs.shape, dtype=np.int64), np.zeros(pairs.shape, dtype=bool)
+        at = np.searchsorted(self._raised, pairs).clip(max=len(self._raised) - 1)
+        return at, self._raised[at] == pairs
 
     def rows(self, rows: Tensor) -> Tensor:
         """See :class:`Block`."""
