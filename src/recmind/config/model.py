@@ -47,7 +47,7 @@ class GateConfig(Settings):
 
 class RecentConfig(Settings):
     """What a user's latest training items add to the user's vector once it is trained. Read by every model that is
-    trained on the graph, where the recipes set it for `recmind` alone, and without its weight by `sequential-rules`."""
+    trained on the graph; the recipes set it for `recmind` alone."""
 
     weight: Annotated[float, Field(ge=0.0)] = 0.0
     """ρ in h_u + ρ Σ_m ω_m h_{j_m}. 0: the order of a history does not matter."""
@@ -60,7 +60,7 @@ class RecentConfig(Settings):
 class TransitionsConfig(Settings):
     """What came after a user's latest items in the histories of others, as a sparse term of the score:
     σ Σ_m ω_m T_{j_m, i}, j_0 the user's latest item, j_1 the one before. Read by every model that is trained on the
-    graph; the recipes set it for `recmind` alone."""
+    graph, where the recipes set it for `recmind` alone, and without its weight by `sequential-rules`."""
 
     weight: Annotated[float, Field(ge=0.0)] = 0.0
     """σ. 0: what came next is not counted. With `training.calibrate` validation data choose another one."""

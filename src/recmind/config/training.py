@@ -52,7 +52,8 @@ class TrainingConfig(Settings):
     """Validation metric that early stopping watches."""
     calibrate: bool = False
     """After the last epoch, choose on the validation part how much a user's latest items count
-    (`model.recent.weight` is only the start then) and by how much the popularity term of `recmind` is too large."""
+    (`model.recent.weight` is only the start then), how much what came after them, where `model.transitions.weight` is
+    not 0, and by how much the popularity term of `recmind` is too large."""
     checkpoint_seconds: Annotated[float, Field(ge=0.0)] = 60.0
     """Write a checkpoint at the end of an epoch when the last one is older than this."""
 

@@ -129,13 +129,16 @@ class Vectors:
         if self.seen:
             at, there = self._find_raised(np.repeat(np.arange(n), np.diff(self.seen.starts)) * width + self.seen.items)
             scores[torch.from_numpy(at[there])] = -torch.inf
-        # Each row's raised items stand side by side, and its list behind them without what was raised.
-        counts = np.diff(self.added.indptr)
-        places = np.arange(len(rows)) - np.repeat(self.added.indptr[:-1], counts)
+        # Few reach the list; what stands in it and was raised does. Each row's stand side by side, and its list behind
+        # them without what was raised.
+        reaching = scores >= values[torch.from_numpy(rows), -1]
+        scores, (rows, raised) = scores[reaching], (codes[reaching.numpy()] for codes in (rows, raised))
+        counts = np.bincount(rows, minlength=n)
+        places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
         most = int(counts.max(initial=0))
         both = torch.full((n, most + values.shape[1]), -torch.inf)
         which = torch.full(both.shape, -1, dtype=torch.int64)
-        where = torch.from_numpy(rows), torch.from_numpy(places.astype(np.int64))
+        where = torch.from_numpy(rows), torch.from_numpy(places)
         both[where], which[where] = scores, torch.from_numpy(raised)
         listed = np.arange(n)[:, None] * width + columns.numpy()
         twice = torch.from_numpy(self._find_raised(listed)[1]) & (columns >= 0)

@@ -14,7 +14,7 @@ from recmind.config import ModelConfig
 from recmind.model.graph import BipartiteGraph
 from recmind.model.recent import latest_items, weights_of
 
-_PAIRS = 2**22  # pairs of interactions that are counted at once: 200 MB while they are
+_PAIRS = 2**22  # pairs of interactions that are counted at once
 
 
 def transitions(graph: BipartiteGraph, *, window: int, decay: float, shrink: float, keep: int) -> csr_array:

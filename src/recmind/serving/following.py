@@ -9,7 +9,6 @@ import numpy as np
 
 from recmind.schema import BundleTensors
 from recmind.serving.folding import Equations
-from recmind.serving.search import largest, padded
 
 Array = np.ndarray
 
@@ -128,14 +127,13 @@ def with_raised(
     Parameters
     ----------
     scores, codes:
-        The best of each query without what is raised, ``(b, k)``, largest first.
+        The best of each query without what is raised, ``(b, k)``, largest first; changed in place.
     queries, vectors:
         ``(b, d)`` and those of the bundle's items ``(n_items, d)``.
     banned, admitted:
         Ascending codes that must not stand in each list, and which items may at all.
     """
     k = scores.shape[1]
-    scores, codes = scores.copy(), codes.copy()
     for row, (more, gone) in enumerate(zip(raised, banned, strict=True)):
         if more is None:
             continue
@@ -143,13 +141,13 @@ def with_raised(
         if admitted is not None:
             fine &= admitted[more.codes]
         some = more.codes[fine]
-        if not len(some):
-            continue
         values = vectors[some] @ queries[row] + more.values[fine]
+        reaching = values >= scores[row, -1]  # few; what stands in the list and was raised does
+        some, values = some[reaching], values[reaching]
         kept = ~_in_ascending(codes[row], some)
-        both, which = np.concatenate([scores[row][kept], values]), np.concatenate([codes[row][kept], some])
-        best, of = padded(*largest(both[None], which[None], min(k, len(both))), k)
-        scores[row], codes[row] = best[0], of[0]
+        both, which = np.concatenate([scores[row, kept], values]), np.concatenate([codes[row, kept], some])
+        order = np.lexsort((which, -both))[:k]
+        scores[row], codes[row] = both[order], which[order]
     return scores, codes
 
 

@@ -42,7 +42,7 @@ class Base:
         self.offsets, self.codes = bundle.history[BundleTensors.OFFSETS], bundle.history[BundleTensors.CODES]
         self.trained = bundle.history[BundleTensors.TRAINED]
         self.following = Following(bundle.equations, bundle.transitions) if bundle.transitions else None
-        self.item_ids = bundle.items[Columns.ITEM]
+        self.item_ids = bundle.items[Columns.ITEM].to_list()
         self.user_codes = {user: code for code, user in enumerate(bundle.users)}
         self.item_codes = {item: code for code, item in enumerate(self.item_ids)}
         self.catalogue = Catalogue(bundle.items)
