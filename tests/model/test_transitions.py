@@ -111,6 +111,17 @@ def test_some_items_are_some_columns(following: ComesNext):
     )
 
 
+def test_new_items_are_raised_as_those_with_texts_like_theirs_are(following: ComesNext):
+    users, before = np.arange(5), following.scores(np.arange(5)).toarray()
+    # 5 was never bought and stands in the catalogue, 6 and 7 come behind it; 7 is like nothing.
+    near, shares = np.array([[0, 3], [3, 1], [0, 1]]), np.array([[0.25, 0.75], [0.5, 0.5], [0.0, 0.0]])
+    found = following.with_new(np.array([5, 6, 7]), near, shares).scores(users).toarray()
+    np.testing.assert_allclose(found[:, :5], before[:, :5], rtol=1e-6)
+    np.testing.assert_allclose(found[:, 5], 0.25 * before[:, 0] + 0.75 * before[:, 3], rtol=1e-6)
+    np.testing.assert_allclose(found[:, 6], 0.5 * before[:, 3] + 0.5 * before[:, 1], rtol=1e-6)
+    assert found[:, 5].any() and found[:, 6].any() and not found[:, 7].any()
+
+
 def test_a_scorer_adds_it(following: ComesNext):
     users, items = torch.randn(5, 3), torch.randn(6, 3)
     scorer = VectorScorer(users, items, following)
@@ -118,7 +129,7 @@ def test_a_scorer_adds_it(following: ComesNext):
     expected = (users @ items.T)[some] + torch.from_numpy(following.scores(some.numpy()).toarray())
     torch.testing.assert_close(scorer.scores(some), expected)
     torch.testing.assert_close(scorer.among(torch.tensor([5, 1])).scores(some), expected[:, [5, 1]])
-    more = scorer.with_items(torch.cat([items, torch.ones(1, 3)]))
+    more = VectorScorer(users, torch.cat([items, torch.ones(1, 3)]), following)
     torch.testing.assert_close(more.scores(some)[:, :6], expected)
 
 

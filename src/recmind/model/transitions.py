@@ -151,6 +151,27 @@ class ComesNext:
         """With some of the items as the catalogue, numbered anew; histories are as they were."""
         return replace(self, table=csr_array(self.table[:, items]))
 
+    def with_new(self, items: np.ndarray, near: np.ndarray, shares: np.ndarray) -> ComesNext:
+        """With items that came after nothing yet, raised as the items with texts like theirs are: T_ji = Σ_k S_ik T_jk.
+
+        Parameters
+        ----------
+        items:
+            Codes of n items without an interaction, known ones or such as stand behind them.
+        near, shares:
+            S: codes of the items nearest to each by text and their shares, ``(n, k)``, as
+            :func:`~recmind.model.text_links.near_by_text` gives them.
+        """
+        rows, width = self.table.shape or (0, 0)
+        n = max(width, int(items.max(initial=-1)) + 1)
+        where = np.repeat(items, near.shape[1]), near.ravel()
+        links = coo_array((shares.ravel().astype(np.float32), where), shape=(n, width)).tocsr()
+        table = self.table.copy()
+        table.resize((rows, n))
+        table = csr_array(table + self.table @ links.T)
+        table.sort_indices()
+        return replace(self, table=table)
+
     @cached_property
     def _weighted(self) -> csr_array:
         return self.table * np.float32(self.weight)

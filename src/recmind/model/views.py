@@ -192,10 +192,6 @@ class VectorScorer:
         following = None if self.comes_next is None else self.comes_next.among(items.cpu().numpy())
         return VectorScorer(self.users, self.items[items.to(self.items.device)], following)
 
-    def with_items(self, items: Tensor) -> VectorScorer:
-        """With other vectors of the items; new ones stand behind the others and came after nothing."""
-        return VectorScorer(self.users, items, self.comes_next)
-
 
 def score_space(vectors: Tensor, score: str) -> Tensor:
     """Vectors whose inner products are the scores: as they are for ``dot``, normalised for ``cosine``."""

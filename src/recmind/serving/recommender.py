@@ -20,6 +20,7 @@ from recmind.model.graph import build_graph
 from recmind.model.item_item import ItemItem
 from recmind.model.language_view import TextInputs
 from recmind.model.registry import Built, build_model, needs_text, places_new_items
+from recmind.model.text_links import near_by_text
 from recmind.model.transitions import ComesNext
 from recmind.model.views import GraphModel, VectorScorer
 from recmind.schema import Columns, Files, Tensors
@@ -264,7 +265,7 @@ class Recommender:
             more = {Tensors.ITEMS: h, f"{Tensors.ADDED}items": texts, f"{Tensors.ADDED}items_known": known}
             there = self._tensors
             self._tensors = there | {key: torch.cat([there[key], t]) if key in there else t for key, t in more.items()}
-            self.scorer = self.scorer.with_items(self._tensors[Tensors.ITEMS])
+            self.scorer = VectorScorer(self.scorer.users, self._tensors[Tensors.ITEMS], self._comes_next())
             self.__dict__.pop("up_to_date", None)  # it has not heard of them
         return new.height
 
@@ -309,14 +310,38 @@ class Recommender:
             model.restore(self._tensors)
         return model
 
-    def _comes_next(self) -> ComesNext | None:
-        """What came next in the known histories; ``None`` where the trained model does not count it."""
-        weight = float(self._tensors.get(f"{Tensors.PARAMETERS}sigma", 0.0))
+    def comes_next_with(self, codes: np.ndarray, vectors: Tensor, known: Tensor) -> ComesNext | None:
+        """What came next, with items that came after nothing: they are raised as those of the nearest texts are.
+
+        Parameters
+        ----------
+        codes, vectors, known:
+            Of n such items: codes, text vectors ``(n, d_lm)`` and whether there is a text ``(n,)``.
+
+        Returns
+        -------
+        ComesNext
+            ``None`` where the trained model does not count it. A model without text links raises known items alone.
+        """
+        weight, model = float(self._tensors.get(f"{Tensors.PARAMETERS}sigma", 0.0)), self.config.model
         if not weight:
             return None
-        train = self.split.train
-        graph = build_graph(train.users, train.items, self.split.n_users, self.split.n_items)
-        return ComesNext.of(graph, self.config.model, weight)
+        train, texts = self.split.train, self.texts if needs_text(model.name) else None
+        n_items = self.split.n_items if texts is None else len(texts.items)
+        graph = build_graph(train.users, train.items, self.split.n_users, n_items)
+        following = ComesNext.of(graph, model, weight)
+        if texts is None or not model.text_links or not len(codes):
+            return following
+        near, shares = near_by_text(texts, graph, vectors, model.text_links)
+        return following.with_new(codes, near.numpy(), (shares * known[:, None]).numpy())
+
+    def _comes_next(self) -> ComesNext | None:
+        late = _below(self._tensors, Tensors.ADDED)
+        if not late:
+            nothing = torch.empty(0, 0)
+            return self.comes_next_with(np.empty(0, dtype=np.int64), nothing, nothing)
+        n = len(self._tensors[Tensors.ITEMS])
+        return self.comes_next_with(np.arange(n - len(late["items"]), n), late["items"], late["items_known"])
 
     @torch.no_grad()
     def _vectors_by(self, model: GraphModel) -> dict[str, Tensor]:

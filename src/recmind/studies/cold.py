@@ -31,6 +31,7 @@ from recmind.evaluation.evaluate import Evaluation, HeldOut, evaluate
 from recmind.model.item_item import ItemItem
 from recmind.model.registry import needs_text, places_new_items
 from recmind.model.scorer import Scorer
+from recmind.model.views import VectorScorer
 from recmind.schema import Columns
 from recmind.serving.recommender import Recommender
 
@@ -108,7 +109,8 @@ def placed(recommender: Recommender) -> Scorer:
         rows = torch.from_numpy(np.flatnonzero(cold))
         with torch.no_grad():
             new = recommender.model_with(texts).new_items(texts.items[rows], texts.items_known[rows])
-        return vectors.with_items(vectors.items.index_copy(0, rows, new))
+        comes_next = recommender.comes_next_with(rows.numpy(), texts.items[rows], texts.items_known[rows])
+        return VectorScorer(vectors.users, vectors.items.index_copy(0, rows, new), comes_next)
     if needs_text(name) and isinstance(recommender.scorer, ItemItem):
         return recommender.scorer
     return Unplaced(recommender.scorer, cold)
