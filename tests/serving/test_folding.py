@@ -113,7 +113,7 @@ def test_new_items_are_placed_as_the_model_places_them(
     expected = run.vectors.items[n:].numpy()
     texts, known = state.base.speech.items(NEW.to_dicts())
     assert known.tolist() == [True, False]
-    placed = state.base.place(texts, known)
+    placed, _ = state.base.place(texts, known)
     dim = state.base.equations.dim
     np.testing.assert_allclose(placed.vectors[:, :dim], expected[:, :dim], atol=2e-6)
     if state.base.equations.popularity:
@@ -133,7 +133,7 @@ def test_a_placed_item_sends_what_a_trained_item_without_an_edge_sends(kind: str
     state = state_of(bundled(kind))
     codes = np.array([29])
     bundle_items = state.base.bundle.items[codes].to_dicts()
-    placed = state.base.place(*state.base.speech.items(bundle_items))
+    placed, _ = state.base.place(*state.base.speech.items(bundle_items))
     np.testing.assert_allclose(placed.messages, state.rows(BundleTensors.ITEMS_MESSAGES, codes), atol=2e-6)
     np.testing.assert_allclose(placed.language, state.rows(BundleTensors.ITEMS_LANGUAGE, codes), atol=2e-6)
     if placed.gates.size:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from recmind.serving.following import Following
 from recmind.serving.live import LiveRecommender
+from recmind.serving.neighbours import Near
 from recmind.serving.recommender import Recommender
 
 
@@ -34,12 +36,12 @@ def test_what_is_raised_is_what_the_run_raises(live: LiveRecommender, trained: C
         raised = following.raised(history)
         found[raised.codes] = raised.values
         np.testing.assert_allclose(found, expected[user], rtol=1e-5, atol=1e-7)
-        assert [raised.of(item) for item in range(30)] == pytest.approx(expected[user], rel=1e-5, abs=1e-7)
+        np.testing.assert_allclose(raised.of(np.arange(30)), expected[user], rtol=1e-5, atol=1e-7)
         for item in range(0, 30, 7):
-            parts = following.parts(history, item)
+            parts = following.parts(history, Near.itself(item))
             assert parts.shape == history.shape and parts.sum() == pytest.approx(expected[user, item], abs=1e-6)
     for item in range(30):
-        column = following.for_item(item, base.offsets, base.codes, base.trained)
+        column = following.for_users(Near.itself(item), base.offsets, base.codes, base.trained)
         np.testing.assert_allclose(column, expected[:, item], rtol=1e-5, atol=1e-7)
 
 
@@ -65,14 +67,39 @@ def test_a_later_purchase_brings_what_comes_next(live: LiveRecommender):
     assert by_history == pytest.approx(found, rel=1e-5, abs=1e-6)
 
 
-def test_items_that_came_later_follow_nothing_and_are_followed_by_nothing(live: LiveRecommender):
-    live.add_items([{"item_id": "n1", "title": "w3 w9"}])
+NEW = [{"item_id": "n1", "title": "w3 w9 w30"}, {"item_id": "n2"}]
+
+
+def test_new_items_are_raised_as_in_the_run(live: LiveRecommender, trained: Callable[[str], Path]):
+    """By what the items with texts like theirs are; an item without a text is not."""
+    run = Recommender.load(trained("sequence"))
+    run.add_items(pl.DataFrame(NEW))
+    live.add_items(NEW)
+    moved = 0
+    for user in live.users(limit=40):
+        expected = dict(run.recommend([user], k=100).select("item_id", "score").iter_rows())
+        found = {one.item_id: one.score for one in live.recommend(user, 100)}
+        assert found == pytest.approx(expected, rel=1e-4, abs=1e-5)
+        reasons = {item: live.explain(item, user=user, history_items=100) for item in ("n1", "n2")}
+        moved += reasons["n1"].sequence > 0
+        assert reasons["n2"].sequence == 0
+        for item, reason in reasons.items():
+            assert reason.score == pytest.approx(found[item], rel=1e-5, abs=1e-6)
+    assert moved > 5
+    for person in live.users_for("n1", 5):
+        assert person.score == pytest.approx(live.explain("n1", user=person.user_id).score, rel=1e-5, abs=1e-6)
+    placed = live.place(NEW[0], 5)
+    users = live.users_for("n1", 5)
+    assert [one.user_id for one in placed.users] == [one.user_id for one in users]
+    assert [one.score for one in placed.users] == pytest.approx([one.score for one in users], rel=1e-5)
+
+
+def test_nothing_came_after_new_items(live: LiveRecommender):
+    live.add_items(NEW)
     code = live._state.item_code("n1")
     assert following_of(live).raised(np.array([code])).codes.size == 0
-    assert following_of(live).parts(np.array([code]), code).tolist() == [0.0]
     live.add_interactions([("newcomer", "n1")])
     assert live.explain("i03", user="newcomer").sequence == 0
-    assert {person.user_id for person in live.users_for("n1", 5)} <= set(live.users(limit=40))
 
 
 def test_users_for_an_item_have_the_score_of_their_lists(live: LiveRecommender):

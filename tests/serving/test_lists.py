@@ -68,7 +68,7 @@ def naive(
             continue
         row = state.rows("items.vectors", np.array([state.item_code(item)]))[0]
         score = float(vector @ row[:-1]) + weight * float(row[-1])
-        score += 0.0 if raised is None else raised.of(state.item_code(item))
+        score += 0.0 if raised is None else float(raised.of_new(state.near(state.item_code(item)))[0])
         rows.append((item, score, score - options.popularity_penalty * float(row[-1]), row[:-1]))
     rows.sort(key=lambda row: -row[2])
     if options.diversity:

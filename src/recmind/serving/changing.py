@@ -122,7 +122,8 @@ def _known(state: State, user: str) -> set[int]:
 
 def with_new_items(state: State, fields: list[dict[str, Any]], texts: Array, known: Array) -> State:
     """The state with items whose z̃ is known."""
-    return state.with_items(fields, state.base.place(texts, known), texts, known)
+    placed, near = state.base.place(texts, known)
+    return state.with_items(fields, placed, near, texts, known)
 
 
 def replayed(base: Base, store: Store) -> State:

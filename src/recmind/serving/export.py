@@ -20,7 +20,7 @@ from recmind.serving.card import model_card, readme
 from recmind.serving.equations import Leaves, leaves_of
 from recmind.serving.folding import Equations, Folding
 from recmind.serving.index import Kind, build_index
-from recmind.serving.neighbours import heard
+from recmind.serving.neighbours import heard, nearest
 from recmind.serving.recommender import Recommender
 from recmind.text.template import template_names
 from recmind.training.run_folder import RunFolder
@@ -156,7 +156,8 @@ def _add_late(recommender: Recommender, leaves: Leaves, vectors: dict[str, Array
     texts = recommender.tensors[key].numpy()
     known = recommender.tensors[f"{Tensors.ADDED}items_known"].numpy()
     equations = leaves.equations
-    placed = Folding(equations, leaves.parameters or {}).place(texts, known, heard(equations, vectors, texts))
+    near = nearest(equations, vectors, texts, known)
+    placed = Folding(equations, leaves.parameters or {}).place(texts, known, heard(equations, vectors, near))
     n, dim = len(vectors[BundleTensors.ITEMS]), equations.dim
     h = recommender.vectors.items[n:, :dim].numpy()
     rows = {

@@ -9,6 +9,7 @@ import numpy as np
 
 from recmind.schema import BundleTensors
 from recmind.serving.folding import Equations
+from recmind.serving.neighbours import Near
 
 Array = np.ndarray
 
@@ -28,10 +29,16 @@ class Raised:
     codes: Array
     values: Array
 
-    def of(self, code: int) -> float:
-        """What is added to one item's score."""
-        at = int(np.searchsorted(self.codes, code))
-        return float(self.values[at]) if at < len(self.codes) and self.codes[at] == code else 0.0
+    def of(self, codes: Array) -> Array:
+        """What is added to the scores of some items, of the shape of their codes."""
+        if not len(self.codes):
+            return np.zeros(codes.shape, dtype=np.float32)
+        at = np.searchsorted(self.codes, codes).clip(max=len(self.codes) - 1)
+        return np.where(self.codes[at] == codes, self.values[at], np.float32(0))
+
+    def of_new(self, near: Near) -> Array:
+        """What is added to new items: what is to the items with texts like theirs, ``(n,)``."""
+        return (near.shares * self.of(near.codes)).sum(axis=1)
 
 
 _NOTHING = Raised(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32))
@@ -76,25 +83,32 @@ class Following:
         firsts = np.flatnonzero(np.concatenate([[True], codes[1:] != codes[:-1]]))
         return Raised(codes[firsts].astype(np.int64), np.add.reduceat(parts, firsts))
 
-    def parts(self, history: Array, item: int) -> Array:
-        """What each item of a history adds to the score of ``item``, ``(n,)``; the older ones nothing."""
+    def parts(self, history: Array, near: Near) -> Array:
+        """What each item of a history adds to the score of one item, ``(n,)``; the older ones nothing.
+
+        ``near`` has one row: the item itself, or what a new one is linked to.
+        """
         found = np.zeros(len(history))
         first = max(len(history) - self.n, 0)
         for place, weight in enumerate(self.weights(len(history) - first).tolist(), start=first):
-            found[place] = weight * self._share(int(history[place]), item)
+            row = self._row(int(history[place]))
+            found[place] = weight * float(row.of_new(near)[0])
         return found
 
-    def for_item(self, item: int, offsets: Array, histories: Array, lengths: Array) -> Array:
-        """What is added to the score of ``item`` for every user, float32 ``(n_users,)``.
+    def for_users(self, near: Near, offsets: Array, histories: Array, lengths: Array) -> Array:
+        """What is added to the score of one item for every user, float32 ``(n_users,)``.
 
         Parameters
         ----------
+        near:
+            One row, as above.
         offsets, histories, lengths:
             Where each user's items begin, the items, oldest first, and how many of each user's, the first ones, count.
         """
         shares = np.zeros(max(len(self.offsets) - 1, int(histories.max(initial=-1)) + 1), dtype=np.float32)
-        holds = np.flatnonzero(self.codes == item)
-        shares[np.searchsorted(self.offsets, holds, side="right") - 1] = self.shares[holds]
+        for item, share in zip(near.codes[0].tolist(), near.shares[0], strict=True):
+            holds = np.flatnonzero(self.codes == item)
+            shares[np.searchsorted(self.offsets, holds, side="right") - 1] += share * self.shares[holds]
         found, total = np.zeros(len(lengths), dtype=np.float32), np.zeros(len(lengths), dtype=np.float32)
         for back in range(self.n if len(histories) else 0):
             omega = np.float32(self.decay) ** np.float32(back)
@@ -104,13 +118,12 @@ class Following:
             total += omega * there
         return (self.weight * found / np.maximum(total, np.float32(1e-12))).astype(np.float32)
 
-    def _share(self, before: int, item: int) -> float:
-        if before >= len(self.offsets) - 1:
-            return 0.0
-        row = slice(self.offsets[before], self.offsets[before + 1])
-        at = int(np.searchsorted(self.codes[row], item))
-        there = at < row.stop - row.start and self.codes[row][at] == item
-        return float(self.shares[row][at]) if there else 0.0
+    def _row(self, item: int) -> Raised:
+        """T of what came after one item."""
+        if item >= len(self.offsets) - 1:
+            return _NOTHING
+        row = slice(self.offsets[item], self.offsets[item + 1])
+        return Raised(self.codes[row], self.shares[row])
 
 
 def with_raised(

@@ -118,7 +118,7 @@ def _candidates(
         scores, codes = with_raised(scores, codes, queries, state.base.items, raised, early, admitted)
     if not state.added.n:
         return scores, codes
-    late_scores, late_codes = _late(state, queries, options, allowed, banned, by_direction)
+    late_scores, late_codes = _late(state, queries, options, allowed, banned, raised, by_direction)
     scores, codes = np.hstack([scores, late_scores]), np.hstack([codes, late_codes])
     order = np.lexsort((codes, -scores), axis=1)[:, :k]
     return np.take_along_axis(scores, order, 1), np.take_along_axis(codes, order, 1)
@@ -142,6 +142,7 @@ def _late(
     options: Options,
     allowed: Array | None,
     banned: Sequence[Array],
+    raised: Sequence[Raised | None],
     by_direction: bool,
 ) -> tuple[Array, Array]:
     """Scores and codes of all later items, ``(b, n_added)``; -inf and -1 for those that may not be listed."""
@@ -151,6 +152,9 @@ def _late(
     if by_direction and not state.base.equations.cosine:
         rows = np.hstack([unit(rows[:, :-1]), rows[:, -1:]])
     scores = queries @ rows.T
+    for row, more in enumerate(raised):
+        if more is not None:
+            scores[row] += more.of_new(state.near())
     scores[:, ~fine] = -np.inf
     for row, gone in enumerate(banned):
         late = gone[gone >= n] - n

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,35 +15,74 @@ Array = np.ndarray
 _BLOCK = 16  # new items whose likeness to all others is computed at once
 
 
-def heard(
-    equations: Equations, tables: Mapping[str, Array], texts: Array, directions: Array | None = None
-) -> Array | None:
-    """Σ_j S_ij z^G_j of new items, ``(n, d)``, zero where no text is like theirs; ``None`` for a model without links.
+@dataclass(frozen=True, slots=True)
+class Near:
+    """S: what new items are linked to by their texts.
+
+    Attributes
+    ----------
+    codes:
+        Items of the bundle, int64 ``(n, k)``; no columns for a model without links.
+    shares:
+        Their shares, with sum 1, or 0 where no text is like the new one's, float32 ``(n, k)``.
+    """
+
+    codes: Array
+    shares: Array
+
+    @classmethod
+    def itself(cls, code: int) -> Near:
+        """Of an item that is no new one."""
+        return cls(np.array([[code]]), np.ones((1, 1), dtype=np.float32))
+
+    @classmethod
+    def none(cls, n: int) -> Near:
+        """Of n items that are linked to nothing."""
+        return cls(np.empty((n, 0), dtype=np.int64), np.empty((n, 0), dtype=np.float32))
+
+
+def nearest(
+    equations: Equations, tables: Mapping[str, Array], texts: Array, known: Array, directions: Array | None = None
+) -> Near:
+    """The items of the bundle whose texts are most like those of new items.
 
     Parameters
     ----------
     tables:
         Those of the bundle's items.
-    texts:
-        z̃ of the new items ``(n, d_lm)``.
+    texts, known:
+        z̃ of the new items ``(n, d_lm)`` and whether there is a text ``(n,)``.
     directions:
         z̃ of the table's items at length 1, ``(n_items, d_lm)``, where they are at hand.
     """
-    if not equations.text_links:
-        return None
+    if not equations.text_links or BundleTensors.ITEMS_TEXTS not in tables:
+        return Near.none(len(texts))  # a bundle of before has no texts to be near to
     directions = unit(tables[BundleTensors.ITEMS_TEXTS]) if directions is None else directions
     n = len(directions)
     linked = (tables[BundleTensors.ITEMS_DEGREES][:n] > 0) & tables[BundleTensors.ITEMS_KNOWN][:n].astype(bool)
     k = min(equations.text_links, int(linked.sum()))
-    found = np.zeros((len(texts), equations.dim), dtype=np.float32)
+    codes = np.zeros((len(texts), k), dtype=np.int64)
+    shares = np.zeros((len(texts), k), dtype=np.float32)
     asked = unit(texts).astype(np.float32)
     for start in range(0, len(texts) if k else 0, _BLOCK):
-        cosines = asked[start : start + _BLOCK] @ directions.T
+        block = slice(start, start + _BLOCK)
+        cosines = asked[block] @ directions.T
         cosines[:, ~linked] = -np.inf
-        near = np.argpartition(cosines, -k, axis=1)[:, -k:]
-        shares = np.take_along_axis(cosines, near, axis=1).clip(0)
-        shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)
-        views = _graph_views(equations, tables, near.ravel()).reshape(*near.shape, -1)
+        codes[block] = np.argpartition(cosines, -k, axis=1)[:, -k:]
+        found = np.take_along_axis(cosines, codes[block], axis=1).clip(0)
+        shares[block] = found / np.maximum(found.sum(axis=1, keepdims=True), 1e-12)
+    return Near(codes, shares * known[:, None])
+
+
+def heard(equations: Equations, tables: Mapping[str, Array], near: Near) -> Array | None:
+    """Σ_j S_ij z^G_j of new items, ``(n, d)``, zero where no text is like theirs; ``None`` without links."""
+    n, k = near.codes.shape
+    if not k:
+        return None
+    found = np.zeros((n, equations.dim), dtype=np.float32)
+    for start in range(0, n, _BLOCK):
+        codes, shares = near.codes[start : start + _BLOCK], near.shares[start : start + _BLOCK]
+        views = _graph_views(equations, tables, codes.ravel()).reshape(*codes.shape, -1)
         found[start : start + _BLOCK] = np.einsum("nk,nkd->nd", shares, views)
     return found
 

@@ -16,6 +16,7 @@ from recmind.serving.changing import checked_fields, there
 from recmind.serving.folding import Taste, unit
 from recmind.serving.following import Raised
 from recmind.serving.lists import best_for_wish, best_lists
+from recmind.serving.neighbours import Near
 from recmind.serving.options import Options
 from recmind.serving.reasons import nearest_words, reason
 from recmind.serving.state import State, fields_of
@@ -106,15 +107,17 @@ class Reader:
         """Where an item with these text fields would stand: its neighbours and its users; nothing is kept."""
         state = self._state
         texts, known = state.base.speech.items([checked_fields(fields) or {"title": None}])
-        row = state.base.place(texts, known).vectors[0]
+        placed, near = state.base.place(texts, known)
+        row = placed.vectors[0]
         neighbours = self._like(state, row[:-1], _checked(k), _PLAIN, _NOBODY)
-        return Placement(tuple(neighbours), tuple(self._users_of(state, row, k, None)), bool(known[0]))
+        return Placement(tuple(neighbours), tuple(self._users_of(state, row, near, k, None)), bool(known[0]))
 
     def users_for(self, item: str, k: int = 10) -> list[Person]:
         """The k users of the bundle who would rather get ``item`` than anybody else; those who have it left out."""
         state = self._state
         code = state.item_code(item)
-        return self._users_of(state, state.rows(BundleTensors.ITEMS, np.array([code]))[0], _checked(k), code)
+        row = state.rows(BundleTensors.ITEMS, np.array([code]))[0]
+        return self._users_of(state, row, state.near(code), _checked(k), code)
 
     # -- why -----------------------------------------------------------------------------------------------------
 
@@ -309,12 +312,12 @@ class Reader:
             return []
         return best_lists(state, unit(h)[None], k, options, [own], by_direction=True)[0]
 
-    def _users_of(self, state: State, row: np.ndarray, k: int, code: int | None) -> list[Person]:
-        """The k users with the largest scores of an item whose h and d̃ are ``row``."""
+    def _users_of(self, state: State, row: np.ndarray, near: Near, k: int, code: int | None) -> list[Person]:
+        """The k users with the largest scores of an item whose h and d̃ are ``row``, linked to what is ``near``."""
         base = state.base
         scores = base.users @ row[:-1] + np.float32(base.equations.popularity) * row[-1]
-        if base.following is not None and code is not None:
-            scores += base.following.for_item(code, base.offsets, base.codes, base.trained)
+        if base.following is not None:
+            scores += base.following.for_users(near, base.offsets, base.codes, base.trained)
         left_out = list(state.shut)
         if code is not None and code < base.n_items:
             left_out += (np.searchsorted(base.offsets, np.flatnonzero(base.codes == code), side="right") - 1).tolist()

@@ -100,7 +100,7 @@ def reason(
     carried = np.zeros(len(heard))
     if len(taste.items):  # else the model does not fold, and a vector is not made of a history
         carried += scale * (taste.carried.astype(np.float64) @ h)
-    followed = np.zeros(len(heard)) if following is None else scale * following.parts(heard, item)
+    followed = np.zeros(len(heard)) if following is None else scale * following.parts(heard, state.near(item))
     sequence = float(followed.sum()) - scale * usual
     own = float(vector @ h) - float(carried.sum()) + wished - scale * usual
     carried += followed

@@ -22,12 +22,15 @@ from recmind.serving.filtering import Catalogue, Facts, facts_of
 from recmind.serving.folding import Folding, Placed, Taste, unit
 from recmind.serving.following import Following, Raised
 from recmind.serving.index import open_search
-from recmind.serving.neighbours import heard
+from recmind.serving.neighbours import Near, heard, nearest
 from recmind.serving.search import ExactSearch, Search
 from recmind.serving.sharing import Shards, appended
 from recmind.serving.speech import Speech
 
 Array = np.ndarray
+
+_NEAR, _NEAR_SHARES = "near.codes", "near.shares"
+"""Tables of the later items alone: what they are linked to."""
 
 
 class Base:
@@ -48,11 +51,12 @@ class Base:
         self.catalogue = Catalogue(bundle.items)
         self.search: Search = open_search(self.items, bundle.index(), bundle.card["index"], threads)
 
-    def place(self, texts: Array, known: Array) -> Placed:
-        """New items, from z̃ ``(n, d_lm)`` and whether there is a text ``(n,)``."""
-        if not self.equations.text_links or BundleTensors.ITEMS_TEXTS not in self.tables:
-            return self.folding.place(texts, known)  # a bundle of before has no texts to be near to
-        return self.folding.place(texts, known, heard(self.equations, self.tables, texts, self.text_directions))
+    def place(self, texts: Array, known: Array) -> tuple[Placed, Near]:
+        """New items, from z̃ ``(n, d_lm)`` and whether there is a text ``(n,)``, and what they are linked to."""
+        linked = self.equations.text_links and BundleTensors.ITEMS_TEXTS in self.tables
+        directions = self.text_directions if linked else None
+        near = nearest(self.equations, self.tables, texts, known, directions)
+        return self.folding.place(texts, known, heard(self.equations, self.tables, near)), near
 
     @property
     def n_items(self) -> int:
@@ -244,6 +248,14 @@ class State:
         """What came next for somebody with these items, oldest first; ``None`` where the model does not count it."""
         return None if self.base.following is None else self.base.following.raised(items)
 
+    def near(self, code: int | None = None) -> Near:
+        """What an item is linked to: itself, or what a later one is near to by its text; of all later ones together."""
+        n, tables = self.base.n_items, self.added.tables
+        if code is not None and code < n:
+            return Near.itself(code)
+        rows = slice(self.added.n) if code is None else slice(code - n, code - n + 1)
+        return Near(tables[_NEAR][rows], tables[_NEAR_SHARES][rows])
+
     def vector_of(self, user: str) -> Array:
         """h of a user, ``(d,)``."""
         code, later = self.find_user(user)
@@ -303,7 +315,9 @@ class State:
 
     # -- changes -------------------------------------------------------------------------------------------------
 
-    def with_items(self, fields: Sequence[dict[str, Any]], placed: Placed, texts: Array, known: Array) -> State:
+    def with_items(
+        self, fields: Sequence[dict[str, Any]], placed: Placed, near: Near, texts: Array, known: Array
+    ) -> State:
         """With items that came later; ``fields`` have an ``item_id`` each, none of them there already."""
         tables = {
             BundleTensors.ITEMS: placed.vectors,
@@ -312,6 +326,8 @@ class State:
             BundleTensors.ITEMS_MESSAGES: placed.messages,
             BundleTensors.ITEMS_GATES: placed.gates,
             BundleTensors.ITEMS_KNOWN: known,
+            _NEAR: near.codes,
+            _NEAR_SHARES: near.shares,
         }
         if BundleTensors.ITEMS_TEXTS in self.base.tables:
             tables[BundleTensors.ITEMS_TEXTS] = texts

@@ -105,6 +105,8 @@ def mixed(state: State, wish: Wish, vector: Array, raised: Raised | None, weight
     own, n = _products(state, BundleTensors.ITEMS, state.base.items, query), state.base.n_items
     if raised is not None:
         own[raised.codes] += raised.values
+        if state.added.n:
+            own[n:] += raised.of_new(state.near())
     by_user, by_text = Spread.of(own[:n]), Spread.of(wish.likeness[:n])
     scores = (1 - weight) * by_user.factor * (own - by_user.mean)
     scores += weight * by_text.factor * (wish.likeness - by_text.mean)
