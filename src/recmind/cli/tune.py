@@ -46,7 +46,8 @@ def tune(
     out:
         Folder of the tuning: `trials.parquet`, `report.html`, `report.md`, and the best settings as `<model>.toml`.
     trials:
-        Trials in all; the first one has the recipe's own settings. A model without settings gets one.
+        Trials in all; the first has the recipe's own settings, the next those of the space's starts. A model without
+        settings gets one.
     seed:
         Seed of the search and of training.
     recipe:

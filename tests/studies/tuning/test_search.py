@@ -65,6 +65,28 @@ def test_the_first_trial_is_the_recipe(space: Space, tmp_path: Path):
     assert settings == {key: value for key, value in FIRST.items() if key != "training.temperature"}
 
 
+def test_then_come_the_starts_of_the_space(tmp_path: Path):
+    path = tmp_path / "space.toml"
+    path.write_text(
+        SPACE + '\n[[start]]\n"training.loss" = "softmax"\n"training.temperature" = 0.2\n'
+        '[[start]]\n"model.baselines.dropoutnet.hidden" = [8]\n',
+        encoding="utf-8",
+    )
+    space = load_space("dropoutnet", path)
+    search = searched(space, tmp_path)
+    run(search, 1)
+    search.ask(1)  # killed: it is proposed again
+    search = searched(space, tmp_path)
+    run(search, 4)
+    own = {key: value for key, value in FIRST.items() if key != "training.temperature"}
+    assert settings_of(search)[:3] == [
+        own,
+        {**own, "training.loss": "softmax", "training.temperature": 0.2},
+        {**own, "model.baselines.dropoutnet.hidden": [8]},
+    ]
+    assert settings_of(search)[3]["training.learning_rate"] != own["training.learning_rate"]
+
+
 def test_a_seed_gives_the_same_trials_and_another_one_others(space: Space, tmp_path: Path):
     found = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):

@@ -57,6 +57,10 @@ class TestShipped:
         conditional = {key for key, one in space.ranges.items() if one.when and own.get(key) == one.otherwise}
         assert outside.keys() <= conditional
 
+    def test_its_starts_are_accepted(self, model: str):
+        for start in load_space(model).starts:
+            load_config("default", model=model, overrides=start)
+
     @pytest.mark.parametrize("last", [False, True])
     def test_its_corners_are_accepted(self, model: str, last: bool):
         settings = load_space(model).settings(lambda key, one: ends(one, last))
@@ -111,7 +115,13 @@ def test_tables_may_be_nested(tmp_path: Path):
         ),
         (
             '"model.layer" = { low = 1, high = 3 }\n"model.dims" = { low = 1, high = 3 }',
-            ["2 wrong ranges", "model.layer: unknown", "model.dims: unknown"],
+            ["2 wrong entries", "model.layer: unknown", "model.dims: unknown"],
+        ),
+        ("[start]\nlayers = 2", ["start: got {'layers': 2}, write [[start]]"]),
+        (
+            '"model.layers" = { low = 1, high = 3 }\n"model.dim" = { value = 8 }\n'
+            '[[start]]\n"model.layers" = 2\n[[start]]\n"model.layers" = 4\n"model.dim" = 8',
+            ["start 2: model.layers cannot be 4, which is outside its range", "start 2: model.dim is not searched"],
         ),
         ("not toml", ["the space is not valid TOML"]),
     ],

@@ -99,8 +99,9 @@ def write_results(
     fixed = ", ".join(f"`{key}` {value}" for key, value in task.fixed.items())
     same = Text(
         f"All trials of all models have the same early stopping and metric: {fixed}. Trial 0 has the settings of the "
-        f"recipe `{task.recipe}` as far as the space holds them, up to trial 10 settings are drawn at random, then by "
-        "TPE. No trial is cut short by comparison with others: a slow learner would lose to a fast one that is worse."
+        f"recipe `{task.recipe}` as far as the space holds them, then come the starts of the space, if it has any; up "
+        "to trial 10 settings are drawn at random, then by TPE. No trial is cut short by comparison with others: a "
+        "slow learner would lose to a fast one that is worse."
     )
     parts.append(Part("How", [same]))
     commands = [Part("Commands", [Code([one.found["command"] for one in done])])]

@@ -48,13 +48,14 @@ class Search:
     file:
         SQLite database of optuna's; made if missing.
     first:
-        Settings to try first, those of the recipe. Settings that the space
-        cannot draw are drawn.
+        Settings to try first, those of the recipe; then the space's own starts,
+        each in place of them. Settings that the space cannot draw are drawn.
     """
 
     def __init__(self, space: Space, file: Path, *, seed: int, first: Mapping[str, Any]) -> None:
         optuna = import_optuna()
-        self.space, self.seed, self.first = space, seed, first
+        self.space, self.seed = space, seed
+        self.given = [first, *({**first, **start} for start in space.starts)]
         try:
             self.study: Study = optuna.create_study(
                 storage=f"sqlite:///{file.resolve()}", study_name="tune", direction="maximize", load_if_exists=True
@@ -86,8 +87,8 @@ class Search:
                 group=True,
                 constant_liar=False,
             )
-        if number == 0:
-            self.study.enqueue_trial(self._startable(), skip_if_exists=False)
+        if number < len(self.given):
+            self.study.enqueue_trial(self._startable(self.given[number]), skip_if_exists=False)
         trial = self.study.ask()
         settings = self.space.settings(lambda key, one: _decoded(one, _drawn(trial, key, one)))
         trial.set_user_attr("settings", settings)
@@ -124,11 +125,11 @@ class Search:
             value = trial.user_attrs.get(_FOUND, {}).get("value")
             self.study.tell(trial.number, value, state=TrialState.FAIL if value is None else TrialState.COMPLETE)
 
-    def _startable(self) -> dict[str, Any]:
+    def _startable(self, given: Mapping[str, Any]) -> dict[str, Any]:
         return {
-            key: _encoded(one, self.first[key])
+            key: _encoded(one, given[key])
             for key, one in self.space.ranges.items()
-            if one.searched and key in self.first and one.holds(self.first[key])
+            if one.searched and key in given and one.holds(given[key])
         }
 
 

@@ -11,6 +11,14 @@ Each entry of the file is a setting by its dotted key and what it may be::
 Two whole numbers as bounds give whole numbers. ``when`` names settings further
 up in the file; where they have other values, the setting is ``otherwise``, or
 without one what the recipe says.
+
+``start`` holds settings that are worth a trial right after the recipe, so that
+a search with few trials need not find by chance what is known to be good; what
+one does not name is the recipe's::
+
+    [[start]]
+    "training.loss" = "softmax"
+    "training.temperature" = 0.2
 """
 
 from __future__ import annotations
@@ -19,7 +27,7 @@ import difflib
 import json
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
@@ -39,6 +47,7 @@ PROTOCOL: Final[dict[str, Any]] = {
 
 _NOT_SEARCHED: Final = ("seed", "recipe", "device", "threads", "model.name", *PROTOCOL)
 _NO_SECTIONS: Final = ("split.", "evaluation.")
+_START: Final = "start"
 
 Value = bool | int | float | str | list[Any]
 Draw = Callable[[str, "Range"], Any]
@@ -108,6 +117,8 @@ class Space:
     ranges: dict[str, Range]
     where: str
     """The file, for messages."""
+    starts: list[dict[str, Any]] = field(default_factory=list)
+    """Settings to try after the recipe's."""
 
     @property
     def searched(self) -> list[str]:
@@ -125,8 +136,9 @@ class Space:
         return found
 
     def as_plain(self) -> dict[str, Any]:
-        """The ranges as JSON takes them: two spaces are the same where these are."""
-        return {key: one.model_dump(exclude_defaults=True) for key, one in self.ranges.items()}
+        """The space as JSON takes it: two spaces are the same where these are."""
+        ranges = {key: one.model_dump(exclude_defaults=True) for key, one in self.ranges.items()}
+        return {**ranges, _START: self.starts} if self.starts else ranges
 
 
 def space_names() -> list[str]:
@@ -167,17 +179,19 @@ def load_space(model: str, path: Path | None = None, *, recipe: str = "default")
         tree = tomllib.loads(space_text(model, path))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the space is not valid TOML: {error}", where=where) from error
+    starts = tree.pop(_START, [])
     ranges, problems = _read(_flat(tree))
+    problems += _wrong_starts(starts, ranges)
     if not problems:
         problems = _refused(ranges, model, recipe)
     if problems:
-        plural = "s" if len(problems) > 1 else ""
+        wrong = "1 wrong entry" if len(problems) == 1 else f"{len(problems)} wrong entries"
         raise ConfigError(
-            f"{len(problems)} wrong range{plural}\n  - " + "\n  - ".join(problems),
+            f"{wrong}\n  - " + "\n  - ".join(problems),
             where=where,
             hint="`recmind tune DATASET --model M --out DIR --dry-run` shows the space of a model as an example",
         )
-    return Space(ranges, where)
+    return Space(ranges, where, starts)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -210,6 +224,19 @@ def _read(tree: Mapping[str, Any]) -> tuple[dict[str, Range], list[str]]:
                 unknown = [other for other in ranges[key].when if other not in ranges or other == key]
                 problems += [f"{key}: when names {other!r}, which does not stand above it" for other in unknown]
     return ranges, problems
+
+
+def _wrong_starts(starts: Any, ranges: Mapping[str, Range]) -> list[str]:
+    if not isinstance(starts, list) or not all(isinstance(one, Mapping) for one in starts):
+        return [f"{_START}: got {starts!r}, write [[{_START}]] and a line for each setting"]
+    problems = []
+    for number, start in enumerate(starts, start=1):
+        for key, value in start.items():
+            if key not in ranges or not ranges[key].searched:
+                problems.append(f"{_START} {number}: {key} is not searched")
+            elif not ranges[key].holds(value):
+                problems.append(f"{_START} {number}: {key} cannot be {value!r}, which is outside its range")
+    return problems
 
 
 def _message(error: Any) -> str:

@@ -113,7 +113,7 @@ def tune(
 
     Finished trials are not made again and one that was stopped goes on, so the
     same call after a crash, or with more trials, ends where a single one would
-    have. The first trial has the recipe's own settings.
+    have. The first trial has the recipe's own settings, the next have the space's starts.
 
     Parameters
     ----------
