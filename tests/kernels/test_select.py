@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_array, random_array
 from torch import Tensor
 
 from recmind.kernels import scan
@@ -19,10 +22,18 @@ def left_out_of(rows: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     return starts, np.array([item for row in rows for item in sorted(row)], dtype=np.int32)
 
 
-def check(users: Tensor, items: Tensor, wanted: int, left_out: list[list[int]] | None = None) -> None:
+def check(
+    users: Tensor,
+    items: Tensor,
+    wanted: int,
+    left_out: list[list[int]] | None = None,
+    raised: csr_array | None = None,
+) -> None:
     """Values equal to a full sort of the scores, each named item has its value, none is named twice or left out."""
-    values, columns = scan.best_products(users, items, wanted, left_out_of(left_out) if left_out else None)
+    values, columns = scan.best_products(users, items, wanted, left_out_of(left_out) if left_out else None, raised)
     scores = scan.all_products(users, items)
+    if raised is not None:
+        scores += torch.from_numpy(raised.toarray())
     for row, gone in enumerate(left_out or []):
         scores[row, gone] = -INF
     assert torch.equal(values, scores.sort(dim=1, descending=True).values[:, :wanted])
@@ -31,6 +42,14 @@ def check(users: Tensor, items: Tensor, wanted: int, left_out: list[list[int]] |
     for row in columns.tolist():
         named = [item for item in row if item >= 0]
         assert len(named) == len(set(named))
+
+
+def some(n_users: int, n_items: int, density: float, seed: int = 0) -> csr_array:
+    """What is added to some of the scores; a few of it below zero."""
+    table = random_array((n_users, n_items), density=density, format="csr", rng=seed, dtype=np.float32)
+    table.data -= np.float32(0.2)
+    table.sort_indices()
+    return csr_array(table)
 
 
 @pytest.mark.usefixtures("compiled")
@@ -42,10 +61,11 @@ class TestBest:
         levels=st.sampled_from([1, 2, 10, 10**6]),
         place=st.sampled_from(["1", "n-1", "n", "any"]),
         share=st.sampled_from([0.0, 0.1, 0.97, 1.0]),
+        raised=st.sampled_from([None, 0.0, 0.02, 0.3, 1.0]),
         seed=st.integers(0, 1000),
     )
     @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    def test_equals_a_full_sort(self, n_users, n_items, d, levels, place, share, seed):
+    def test_equals_a_full_sort(self, n_users, n_items, d, levels, place, share, raised, seed):
         rng = np.random.default_rng(seed)
         users, items = (
             torch.from_numpy(rng.integers(-levels, levels, (n, d)).astype(np.float32) / levels)
@@ -53,7 +73,7 @@ class TestBest:
         )
         wanted = {"1": 1, "n-1": max(1, n_items - 1), "n": n_items, "any": int(rng.integers(1, n_items + 1))}[place]
         gone = [np.flatnonzero(rng.random(n_items) < share).tolist() for _ in range(n_users)]
-        check(users, items, wanted, gone)
+        check(users, items, wanted, gone, None if raised is None else some(n_users, n_items, raised, seed))
 
     @pytest.mark.parametrize("order", ["ascending", "descending", "organ pipe", "sawtooth"])
     @pytest.mark.parametrize("wanted", [1, 41, 3000])
@@ -65,7 +85,7 @@ class TestBest:
     def test_more_users_than_one_chunk_holds(self):
         generator = torch.Generator().manual_seed(0)
         users, items = (torch.randn(n, 8, generator=generator) for n in (1100, 300))
-        check(users, items, 11, [[row % 300, (7 * row + 1) % 300] for row in range(1100)])
+        check(users, items, 11, [[row % 300, (7 * row + 1) % 300] for row in range(1100)], some(1100, 300, 0.1))
 
     def test_infinities_are_scores_but_minus_infinity_is_not_named(self):
         items = torch.tensor([0.0, INF, -INF, 3.0, INF, -INF])[:, None]
@@ -82,6 +102,30 @@ class TestBest:
         values, columns = scan.best_products(torch.tensor([[1.0, 0.0], [0.0, 1.0]]).roll(1, 0), items, 5)
         assert torch.isnan(values[1]).all()
         assert columns[1].tolist() == [-1] * 5
+
+    def test_what_is_raised_does_not_mend_a_nan(self):
+        raised = csr_array(np.array([[5.0, 0.0, 7.0]], dtype=np.float32))
+        values, _ = scan.best_products(torch.ones(1, 1), torch.tensor([1.0, 2.0, NAN])[:, None], 2, None, raised)
+        assert torch.isnan(values).all()
+
+    @pytest.mark.parametrize(
+        ("starts", "columns", "message"),
+        [
+            ([0, 2, 3], [1, 0, 4], "columns ascend"),
+            ([0, 2, 3], [1, 1, 4], "columns ascend"),
+            ([0, 2, 3], [1, 2, 5], "within bounds"),
+            ([0, 2, 3], [-1, 2, 4], "within bounds"),
+            ([0, 2, 2], [1, 2, 4], "end with the number"),
+            ([0, 3], [1, 2, 4], "one more than the users"),
+            ([0, 4, 3], [1, 2, 4], "do not fall"),
+        ],
+    )
+    def test_rows_that_are_none_are_refused(self, starts, columns, message):
+        wrong = SimpleNamespace(
+            indptr=np.array(starts), indices=np.array(columns, dtype=np.int32), data=np.ones(3, dtype=np.float32)
+        )
+        with pytest.raises(ValueError, match=message):
+            scan.best_products(torch.ones(2, 2), torch.ones(5, 2), 1, None, wrong)
 
     def test_all_nan(self):
         values, _ = scan.best_products(torch.ones(7, 3), torch.full((2000, 3), NAN), 5)

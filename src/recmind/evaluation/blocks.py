@@ -8,7 +8,6 @@ block of scores from which torch selects.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -91,7 +90,7 @@ class Vectors:
     users, items:
         The vectors.
     added:
-        What is added to a few of the scores, none of it below zero, csr with b rows and ascending columns.
+        What is added to a few of the scores, csr float32 with b rows and ascending columns.
     """
 
     device = torch.device("cpu")
@@ -107,61 +106,14 @@ class Vectors:
     def pairs(self, rows: Tensor, items: Tensor) -> Tensor:
         """See :class:`Block`; as if nothing were left out."""
         products = scan.pair_products(self.users, self.items, rows, items)
-        if self.added is None or not self.added.nnz:
+        if self.added is None:
             return products
-        at, there = self._find_raised(rows.numpy() * len(self.items) + items.numpy())
-        return products + torch.from_numpy(np.where(there, self.added.data[at], np.float32(0)))
+        return products + torch.from_numpy(np.asarray(self.added[rows.numpy().copy(), items.numpy().copy()]).ravel())
 
     def best(self, k: int) -> tuple[Tensor, Tensor]:
         """See :class:`Block`."""
         left_out = (self.seen.starts, self.seen.items) if self.seen else None
-        wanted = min(k + 1, len(self.items))
-        values, columns = scan.best_products(self.users, self.items, wanted, left_out)
-        return (values, columns) if self.added is None else self._with_raised(values, columns)
-
-    def _with_raised(self, values: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
-        """The best when some scores are raised: they are among the best as they were and those that were raised."""
-        assert self.added is not None
-        pairs, n, width = self._raised, len(self.users), len(self.items)
-        rows, raised = np.divmod(pairs, width)
-        scores = scan.pair_products(self.users, self.items, torch.from_numpy(rows), torch.from_numpy(raised))
-        scores += torch.from_numpy(self.added.data)
-        if self.seen:
-            at, there = self._find_raised(np.repeat(np.arange(n), np.diff(self.seen.starts)) * width + self.seen.items)
-            scores[torch.from_numpy(at[there])] = -torch.inf
-        # Few reach the list; what stands in it and was raised does. Each row's stand side by side, and its list behind
-        # them without what was raised.
-        reaching = scores >= values[torch.from_numpy(rows), -1]
-        scores, (rows, raised) = scores[reaching], (codes[reaching.numpy()] for codes in (rows, raised))
-        counts = np.bincount(rows, minlength=n)
-        places = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
-        most = int(counts.max(initial=0))
-        both = torch.full((n, most + values.shape[1]), -torch.inf)
-        which = torch.full(both.shape, -1, dtype=torch.int64)
-        where = torch.from_numpy(rows), torch.from_numpy(places)
-        both[where], which[where] = scores, torch.from_numpy(raised)
-        listed = np.arange(n)[:, None] * width + columns.numpy()
-        twice = torch.from_numpy(self._find_raised(listed)[1]) & (columns >= 0)
-        both[:, most:] = values.masked_fill(twice, -torch.inf)
-        which[:, most:] = columns
-        best, at = torch.topk(both, values.shape[1], dim=1)
-        found = which.gather(1, at).masked_fill(best == -torch.inf, -1)
-        undefined = values.isnan().any(1)  # such a row stays as it is
-        return torch.where(undefined[:, None], values, best), torch.where(undefined[:, None], columns, found)
-
-    @cached_property
-    def _raised(self) -> np.ndarray:
-        """What is added to, as row x n_items + item, int64 and ascending."""
-        assert self.added is not None
-        rows = np.repeat(np.arange(len(self.users), dtype=np.int64), np.diff(self.added.indptr))
-        return rows * len(self.items) + self.added.indices
-
-    def _find_raised(self, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where pairs stand in :attr:`_raised`, and whether they do; there are few of them, and many raised ones."""
-        if not len(self._raised):
-            return np.zeros(pairs.shape, dtype=np.int64), np.zeros(pairs.shape, dtype=bool)
-        at = np.searchsorted(self._raised, pairs).clip(max=len(self._raised) - 1)
-        return at, self._raised[at] == pairs
+        return scan.best_products(self.users, self.items, min(k + 1, len(self.items)), left_out, self.added)
 
     def rows(self, rows: Tensor) -> Tensor:
         """See :class:`Block`."""

@@ -12,6 +12,7 @@ compiler was at hand and the oracle of the tests. None of them knows autograd:
 :mod:`~recmind.kernels.softmax`             a softmax loss with its gradient
 :mod:`~recmind.kernels.scan`                inner products with the whole catalogue
 :mod:`~recmind.kernels.bytes`               the same for one query, first looked through in a byte per number
+:mod:`~recmind.kernels.sparse`              products of sparse matrices, columns in order
 :mod:`~recmind.kernels.tiles`               how tables are laid out for them
 :mod:`~recmind.kernels.binding`             what is compiled, and what it takes
 ==========================================  ===================================================

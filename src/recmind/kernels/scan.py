@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from recmind.kernels import binding
@@ -28,10 +29,11 @@ def best_products(
     items: Tensor,
     wanted: int,
     left_out: tuple[np.ndarray, np.ndarray] | None = None,
+    raised: csr_array | None = None,
     *,
     threads: int | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The ``wanted`` largest inner products of each user and their items, largest first.
+    """The ``wanted`` largest scores of each user and their items, largest first.
 
     Parameters
     ----------
@@ -41,6 +43,8 @@ def best_products(
         1 to n_items.
     left_out:
         Where each user's left-out items begin, int64 ``(b + 1,)``, and the items, int32 and ascending for each user.
+    raised:
+        What is added to some of the inner products, csr float32 ``(b, n_items)``, columns ascending.
     threads:
         ``None`` takes torch's number.
 
@@ -54,8 +58,11 @@ def best_products(
     values = torch.empty(len(users), wanted)
     columns = torch.empty(len(users), wanted, dtype=torch.int64)
     starts, codes = left_out if left_out else (None, None)
+    added = (None, None, None)
+    if raised is not None:
+        added = raised.indptr.astype(np.int64, copy=False), raised.indices.astype(np.int32, copy=False), raised.data
     threads = threads or torch.get_num_threads()
-    _compiled().best_products(users, items, starts, codes, values, columns, threads=threads)
+    _compiled().best_products(users, items, starts, codes, *added, values, columns, threads=threads)
     return values, columns
 
 

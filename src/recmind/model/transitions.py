@@ -11,6 +11,7 @@ from scipy.sparse import coo_array, csr_array
 from torch import Tensor
 
 from recmind.config import ModelConfig
+from recmind.kernels.sparse import matmul
 from recmind.model.graph import BipartiteGraph
 from recmind.model.recent import latest_items, weights_of
 
@@ -132,9 +133,7 @@ class ComesNext:
 
     def scores(self, users: np.ndarray) -> csr_array:
         """What is added to the scores of ``users``, csr float32 ``(b, n_items)``, no entry below zero."""
-        found = self.latest[users] @ self._weighted
-        found.sort_indices()
-        return found
+        return matmul(self.latest[users], self._weighted)
 
     def of_item(self, item: int) -> np.ndarray:
         """What is added to the scores of one item, ``(n_users,)``."""

@@ -20,6 +20,7 @@
 #endif
 
 #include "kernels.hpp"
+#include "sparse.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -218,10 +219,59 @@ Products products_of(const Array<const float, 2>& users, const Array<const float
             .n_items = static_cast<std::int64_t>(items.shape(0)), .d = static_cast<std::int64_t>(users.shape(1))};
 }
 
+using Starts = Array<const std::int64_t, 1>;
+using Codes = Array<const std::int32_t, 1>;
+using Values = Array<const float, 1>;
+
+// Rows of entries one behind the other, the columns of each ascending and within bounds.
+void require_rows(const Starts& starts, const Codes& columns, std::int64_t n_columns) {
+    require(starts.shape(0) >= 1 && starts.data()[0] == 0 &&
+                starts.data()[starts.shape(0) - 1] == static_cast<std::int64_t>(columns.shape(0)),
+            "starts begin with 0 and end with the number of entries");
+    for (std::size_t r = 0; r + 1 < starts.shape(0); ++r) require(starts.data()[r] <= starts.data()[r + 1], "starts do not fall");
+    for (std::size_t r = 0; r + 1 < starts.shape(0); ++r) {
+        std::int64_t before = -1;
+        for (std::int64_t e = starts.data()[r]; e < starts.data()[r + 1]; before = columns.data()[e++])
+            require(columns.data()[e] > before && columns.data()[e] < n_columns, "columns ascend, within bounds");
+    }
+}
+
+Csr csr_of(const Starts& starts, const Codes& columns, const Values& values, std::int64_t n_columns) {
+    require(values.shape(0) == columns.shape(0), "columns and values are one an entry");
+    require_rows(starts, columns, n_columns);
+    return {.starts = starts.data(), .columns = columns.data(), .values = values.data(), .n_rows = size(starts, 0) - 1,
+            .n_columns = n_columns};
+}
+
+void sparse_starts(Starts starts, Codes columns, Values values, Starts other_starts, Codes other_columns, Values other_values,
+                   std::int64_t width, Array<std::int64_t, 1> out, int threads) {
+    const Csr b = csr_of(other_starts, other_columns, other_values, width);
+    const Csr a = csr_of(starts, columns, values, b.n_rows);
+    require(size(out, 0) == a.n_rows + 1 && threads > 0, "out has a place more than there are rows");
+    const nb::gil_scoped_release release;
+    product_starts(a, b, out.data(), threads);
+}
+
+void sparse_product(Starts starts, Codes columns, Values values, Starts other_starts, Codes other_columns, Values other_values,
+                    std::int64_t width, Starts out_starts, Array<std::int32_t, 1> out_columns, Array<float, 1> out_values,
+                    int threads) {
+    const Csr b = csr_of(other_starts, other_columns, other_values, width);
+    const Csr a = csr_of(starts, columns, values, b.n_rows);
+    require(size(out_starts, 0) == a.n_rows + 1 && size(out_columns, 0) == out_starts.data()[a.n_rows] &&
+                size(out_values, 0) == size(out_columns, 0) && threads > 0,
+            "out is as sparse_starts says");
+    const nb::gil_scoped_release release;
+    product(a, b, out_starts.data(), out_columns.data(), out_values.data(), threads);
+}
+
 void best_products(Array<const float, 2> users, Array<const float, 2> items, Given<const std::int64_t, 1> starts,
-                   Given<const std::int32_t, 1> left_out, Array<float, 2> values, Array<std::int64_t, 2> columns, int threads) {
+                   Given<const std::int32_t, 1> left_out, Given<const std::int64_t, 1> raised_starts,
+                   Given<const std::int32_t, 1> raised_items, Given<const float, 1> raised, Array<float, 2> values,
+                   Array<std::int64_t, 2> columns, int threads) {
     const Best call{.of = products_of(users, items), .starts = starts ? starts->data() : nullptr,
                     .left_out = left_out ? left_out->data() : nullptr,
+                    .raised_starts = raised_starts ? raised_starts->data() : nullptr,
+                    .raised_items = raised_items ? raised_items->data() : nullptr, .raised = raised ? raised->data() : nullptr,
                     .wanted = static_cast<std::int64_t>(values.shape(1)), .values = values.data(), .columns = columns.data()};
     require(values.shape(0) == users.shape(0) && columns.shape(0) == users.shape(0) && columns.shape(1) == values.shape(1),
             "values and columns are (n_users, wanted)");
@@ -230,6 +280,13 @@ void best_products(Array<const float, 2> users, Array<const float, 2> items, Giv
     require(!starts || (starts->shape(0) == users.shape(0) + 1 && starts->data()[0] >= 0 &&
                         starts->data()[call.of.n_users] <= static_cast<std::int64_t>(left_out->shape(0))),
             "starts are one more than the users, within left_out");
+    require(raised_starts.has_value() == raised.has_value() && raised_items.has_value() == raised.has_value(),
+            "raised_starts, raised_items and raised belong together");
+    if (raised) {
+        require(raised_starts->shape(0) == users.shape(0) + 1 && raised->shape(0) == raised_items->shape(0),
+                "raised_starts are one more than the users, raised one an item");
+        require_rows(*raised_starts, *raised_items, call.of.n_items);
+    }
     const nb::gil_scoped_release release;
     chosen.selection.best(call, threads);
 }
@@ -304,8 +361,13 @@ NB_MODULE(_cpu, m) {
     m.def("keep_memory", &keep_memory);
     m.def("softmax_rows", &softmax_rows, "logits"_a.noconvert(), "positive"_a, "loss"_a.noconvert(),
           "grad_positive"_a.noconvert(), "threads"_a);
-    m.def("best_products", &best_products, "users"_a, "items"_a, "starts"_a.none(), "left_out"_a.none(), "values"_a.noconvert(),
-          "columns"_a.noconvert(), "threads"_a);
+    m.def("best_products", &best_products, "users"_a, "items"_a, "starts"_a.none(), "left_out"_a.none(),
+          "raised_starts"_a.none(), "raised_items"_a.none(), "raised"_a.none(), "values"_a.noconvert(), "columns"_a.noconvert(),
+          "threads"_a);
+    m.def("sparse_starts", &sparse_starts, "starts"_a, "columns"_a, "values"_a, "other_starts"_a, "other_columns"_a,
+          "other_values"_a, "width"_a, "out"_a.noconvert(), "threads"_a);
+    m.def("sparse_product", &sparse_product, "starts"_a, "columns"_a, "values"_a, "other_starts"_a, "other_columns"_a,
+          "other_values"_a, "width"_a, "out_starts"_a, "out_columns"_a.noconvert(), "out_values"_a.noconvert(), "threads"_a);
     m.def("all_products", &all_products, "users"_a, "items"_a, "out"_a.noconvert(), "threads"_a);
     m.def("pair_products", &pair_products, "users"_a, "items"_a, "rows"_a, "columns"_a, "out"_a.noconvert());
     m.def("candidates", &candidates, "rows"_a, "scale"_a, "error"_a, "query"_a, nb::kw_only(), "step"_a, "length"_a, "rest"_a,

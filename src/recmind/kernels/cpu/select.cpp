@@ -170,6 +170,7 @@ struct Row {
     Key* keys;
     std::int64_t n;
     const std::int32_t *left_out, *left_out_end;  // from the next one on
+    std::int64_t raised, raised_end;              // likewise
     bool has_nan;
 };
 
@@ -208,6 +209,20 @@ __attribute__((noinline)) void take(const Chunk& chunk, std::int64_t r, std::int
         }
 }
 
+// A panel in which some scores are raised.
+__attribute__((noinline)) void raise_and_take(const Chunk& chunk, std::int64_t r, std::int64_t first, const Sums& sums) {
+    Row& row = chunk.rows[r];
+    const Best& a = chunk.a;
+    Sums raised = sums;
+    for (; row.raised < row.raised_end && a.raised_items[row.raised] < first + panel; ++row.raised) {
+        const std::int64_t k = a.raised_items[row.raised] - first;
+        raised.of[k / W][k % W] += a.raised[row.raised];
+    }
+    unsigned any = 0;
+    for (int v = 0; v < V; ++v) any |= above(raised.of[v], chunk.bar[r]);
+    if (any) take(chunk, r, first, raised);
+}
+
 void write(const Best& a, Row& row, float* values, std::int64_t* columns) {
     const std::int64_t n = least(row.n, a.wanted);
     largest_first(row.keys, row.n, n, true);
@@ -230,15 +245,21 @@ void best(const Best& a, int threads) {
         auto* bar = reinterpret_cast<float*>(rows + n);
         for (std::int64_t r = 0; r < n; ++r) {
             const std::int32_t* of_row = a.starts ? a.left_out + a.starts[begin + r] : nullptr;
-            rows[r] = {keys + r * room, 0, of_row, a.starts ? a.left_out + a.starts[begin + r + 1] : nullptr, false};
+            rows[r] = {.keys = keys + r * room, .n = 0,
+                       .left_out = of_row, .left_out_end = a.starts ? a.left_out + a.starts[begin + r + 1] : nullptr,
+                       .raised = a.raised ? a.raised_starts[begin + r] : 0,
+                       .raised_end = a.raised ? a.raised_starts[begin + r + 1] : 0, .has_nan = false};
             bar[r] = -infinity;
         }
         const Chunk chunk{a, room, rows, bar};
         all_tiles(a.of, begin, end, aligned(bar + n), [&](std::int64_t user, std::int64_t first, const vec* sum) {
+            const std::int64_t r = user - begin;
+            if (rows[r].raised < rows[r].raised_end && a.raised_items[rows[r].raised] < first + panel)
+                return raise_and_take(chunk, r, first, copy_of(sum));
             unsigned any = 0;
 #pragma GCC unroll 4
-            for (int v = 0; v < V; ++v) any |= above(sum[v], bar[user - begin]);
-            if (any) take(chunk, user - begin, first, copy_of(sum));
+            for (int v = 0; v < V; ++v) any |= above(sum[v], bar[r]);
+            if (any) take(chunk, r, first, copy_of(sum));
         });
         for (std::int64_t r = 0; r < n; ++r)
             write(a, rows[r], a.values + (begin + r) * a.wanted, a.columns + (begin + r) * a.wanted);

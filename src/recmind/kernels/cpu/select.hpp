@@ -20,6 +20,11 @@ struct Best {
     Products of;
     const std::int64_t* starts;    // user u leaves out left_out[starts[u] .. starts[u + 1]), ascending; or null
     const std::int32_t* left_out;
+    // raised[p] is added to the score of user u and item raised_items[p], p in raised_starts[u] .. raised_starts[u + 1),
+    // items ascending; or null
+    const std::int64_t* raised_starts;
+    const std::int32_t* raised_items;
+    const float* raised;
     std::int64_t wanted;           // 1 .. n_items
     float* values;                 // (n_users, wanted)
     std::int64_t* columns;         // (n_users, wanted)
