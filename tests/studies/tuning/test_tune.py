@@ -282,7 +282,7 @@ class TestRefused:
         space.write_text('"model.layer" = { low = 1, high = 3 }\n"training.epochs" = { low = 1, high = 3 }\n')
         process = start("tune", dataset, "--model", "lightgcn", "--space", space, "--out", tmp_path / "out")
         _, err = finish(process, code=2)
-        assert "2 wrong ranges" in err
+        assert "2 wrong entries" in err
         assert "model.layer: unknown setting; did you mean 'model.layers'?" in err
         assert "training.epochs: unknown setting" in err
         assert not (tmp_path / "out").exists()
