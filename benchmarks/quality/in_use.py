@@ -3,8 +3,9 @@
     python benchmarks/quality/in_use.py "RecMind default=runs/a/seed-0,runs/a/seed-1" "EASE=runs/ease" "kNN=runs/knn"
 
 The first model is compared with each of the others, user by user; of several
-runs of a model (one per seed) the mean counts. Nothing is trained: graph,
-histories and latest items of every model have the validation interactions too
+runs of a model (one per seed) the mean counts. Every model knows the validation
+interactions too: trained ones have them in graph and histories and train on for
+``training.catch_up_epochs``, the others are computed anew with the same settings
 (:meth:`recmind.serving.recommender.Recommender.knowing`). Beside it stands what
 the same runs have by the protocol in which they know the training part alone.
 """

@@ -72,7 +72,7 @@ class RecMind:
     def recommend(self, users: list[str] | None = None, k: int = 10, *, leave_out: LeaveOut = "all") -> pl.DataFrame:
         """The k best items of each user: ``user_id``, ``item_id``, ``rank``, ``score``.
 
-        With ``leave_out="all"`` the model has heard of everything in the dataset, of what was held out too; see
+        With ``leave_out="all"`` the model knows everything in the dataset, what was held out too; see
         :meth:`~recmind.serving.recommender.Recommender.recommend`.
         """
         return self.recommender.recommend(users, k=k, leave_out=leave_out)

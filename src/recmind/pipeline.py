@@ -30,6 +30,7 @@ from recmind.model.views import VectorScorer
 from recmind.schema import Files, Tensors
 from recmind.serving.recommender import LeaveOut, Recommender
 from recmind.serving.tables import check_format, write_table
+from recmind.training.catching_up import Chosen
 from recmind.training.run_folder import RunFolder
 from recmind.training.temperatures import Tried, fit_best, with_temperature
 from recmind.training.trainer import Fitted, Trainer
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 Known = Literal["train", "train+valid"]
-"""What a trained model has heard of when it is evaluated."""
+"""What a model knows when it is evaluated."""
 
 
 def train_run(
@@ -106,7 +107,13 @@ def train_run(
             others = sum(one.seconds for one in tried if one.temperature != fitted.temperature)
             clock.seconds["train"] = round(fitted.seconds + others, 3)
         run.write_text(Files.HISTORY, "".join(json.dumps(row) + "\n" for row in (fitted.history if fitted else [])))
-        run.write_model(_model_tensors(model, scorer, texts))
+        tensors = _model_tensors(model, scorer, texts)
+        if fitted is not None and config.training.catch_up_epochs:
+            with clock("catch up"):
+                chosen = Chosen(fitted.temperature, (fitted.calibrated or {}).get("popularity_factor", 1.0))
+                measured = Recommender(config, loaded.users, loaded.items, split, tensors, chosen=chosen)
+                tensors |= measured.caught_up(show_progress=show_progress)
+        run.write_model(tensors)
         with clock("evaluate"):
             results = {
                 part: evaluate(scorer, split, part, config.evaluation, seed=config.seed, show_progress=show_progress)
@@ -146,8 +153,8 @@ def evaluate_run(
     Parameters
     ----------
     known:
-        What the trained model has heard of by then: the training part, or the
-        validation interactions too, as in use
+        What the model knows by then: the training part, or the validation
+        interactions too, as in use
         (:meth:`~recmind.serving.recommender.Recommender.knowing`).
 
     Returns
@@ -166,7 +173,7 @@ def evaluate_run(
     if known == "train+valid":
         if split == "valid":
             raise ConfigError("the validation part cannot be both known and held out", where="--known", got=known)
-        recommender = recommender.knowing("valid")
+        recommender = recommender.knowing("valid", show_progress=show_progress)
     result = evaluate(
         recommender.scorer, recommender.split, split, config.evaluation, seed=config.seed, show_progress=show_progress
     )
@@ -318,7 +325,7 @@ def _model_tensors(model: Built, scorer: Scorer, texts: TextInputs | None) -> di
     if texts is not None:
         texts = model.with_links(texts).to("cpu") if isinstance(model, RecMind) else texts
         tensors |= {f"{Tensors.TEXTS}{name}": value for name, value in vars(texts).items() if value is not None}
-    return tensors
+    return {name: tensor.detach().cpu() for name, tensor in tensors.items()}
 
 
 def _write_per_user(run: RunFolder, part: str, result: Evaluation) -> None:

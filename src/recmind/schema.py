@@ -114,6 +114,8 @@ class Tensors:
     """Values, float32."""
     PARAMETERS: Final = "parameters."
     """Prefix of the model's parameters."""
+    CAUGHT_UP: Final = "caught_up."
+    """Prefix of the same after some epochs with the interactions that were held out, for lists in use."""
     TEXTS: Final = "texts."
     """Prefix of what the language model said: items, items_known, users, users_known; near, shares of links by it."""
     ADDED: Final = "added."

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from recmind.config import load_config
 from recmind.errors import ConfigError, DataError
 from recmind.model.graph import build_graph
-from recmind.model.item_item import ItemItem
+from recmind.model.item_item import Computed
 from recmind.model.recent import latest_items
 from recmind.model.registry import build_model
 from recmind.pipeline import evaluate_run, recommend_run, train_run
@@ -144,7 +145,7 @@ class TestUpToDate:
         assert [f"{item:02}" for item in items] == told["item_id"].to_list()
         graph = build_graph(users, items, USERS, ITEMS)
         model = build_model(graph, recommender.texts, recommender.config.model, seed=9)
-        prefix = "parameters."
+        prefix = "caught_up."
         state = {key.removeprefix(prefix): t for key, t in recommender.tensors.items() if key.startswith(prefix)}
         model.load_state_dict(state)
         h = model.vectors()
@@ -173,6 +174,43 @@ class TestUpToDate:
         assert known.up_to_date is known
         assert recommender.knowing() is recommender
 
+    def test_it_has_learnt_them_too_as_anybody_can_repeat(
+        self, recommender: Recommender, dataset: Path, tmp_path: Path
+    ):
+        stored = {key: t for key, t in recommender.tensors.items() if key.startswith("caught_up.")}
+        repeated = recommender.caught_up()
+        assert stored.keys() == repeated.keys() and len(stored) > 3
+        for name, tensor in repeated.items():
+            assert torch.equal(stored[name], tensor), name
+        assert not any(key.startswith("caught_up.") for key in recommender.up_to_date.tensors)
+        # Without, the graph alone has grown; what is measured is the same.
+        train_run(
+            dataset, training("recmind", **{"training.catch_up_epochs": 0}), tmp_path / "run", show_progress=False
+        )
+        plain = Recommender.load(tmp_path / "run")
+        assert torch.equal(plain.vectors.users, recommender.vectors.users)
+        assert not torch.allclose(plain.up_to_date.vectors.users, recommender.up_to_date.vectors.users, atol=1e-4)
+
+    @pytest.mark.parametrize("model", ["recmind", "ease"])
+    def test_what_is_not_known_yet_has_no_part_in_it(self, dataset: Path, tmp_path: Path, model: str):
+        """Other test items give the same model that knows the validation part, and another one that knows both."""
+        other = tmp_path / "other"
+        shutil.copytree(dataset, other)
+        table = pl.read_parquet(other / "interactions.parquet").sort("user_id", "timestamp")
+        last = table["user_id"] != table["user_id"].shift(-1)
+        exchanged = pl.when(last.fill_null(True)).then(pl.lit("08")).otherwise("item_id")
+        table.with_columns(exchanged.alias("item_id")).write_parquet(other / "interactions.parquet")
+        found = []
+        for number, folder in enumerate((dataset, other)):
+            run = tmp_path / str(number)
+            train_run(folder, training(model), run, show_progress=False)
+            found.append(Recommender.load(run))
+        everybody = torch.arange(USERS)
+        one, two = (each.knowing("valid").scorer.scores(everybody) for each in found)
+        assert torch.equal(one, two)
+        one, two = (each.up_to_date.scorer.scores(everybody) for each in found)
+        assert not torch.allclose(one, two)
+
     def test_a_part_of_them(self, recommender: Recommender, run: Path):
         known = recommender.knowing("valid")
         assert len(known.split.train) == len(recommender.split.train) + len(recommender.split.valid)
@@ -186,25 +224,28 @@ class TestUpToDate:
         assert Recommender.load(run).vectors.users.equal(recommender.vectors.users)
         assert found["mrr@10"] == pytest.approx((1 / (1 + better.sum(1)[targets.users])).mean())
 
-    def test_item_item_weights_stay_and_histories_grow(self, dataset: Path, tmp_path: Path):
-        train_run(dataset, training("ease"), tmp_path / "run", show_progress=False)
-        ease = Recommender.load(tmp_path / "run")
-        assert isinstance(ease.scorer, ItemItem)
-        users, items = everything(ease)
-        history = np.zeros((USERS, ITEMS), dtype=np.float32)
-        history[users, items] = 1
-        found = ease.up_to_date.scorer.scores(torch.arange(USERS)).numpy()
-        np.testing.assert_allclose(found, history @ ease.scorer.weights, atol=1e-6)
-
-    @pytest.mark.parametrize("model", ["ials", "bpr-mf", "popularity"])
-    def test_vectors_that_no_graph_makes_stay(self, dataset: Path, tmp_path: Path, model: str):
-        train_run(dataset, training(model), tmp_path / "run", show_progress=False)
+    @pytest.mark.parametrize("model", ["ease", "ials", "popularity", "sequential-rules"])
+    def test_what_is_computed_without_epochs_is_computed_anew(self, dataset: Path, tmp_path: Path, model: str):
+        config = training(model)
+        train_run(dataset, config, tmp_path / "run", show_progress=False)
         found = Recommender.load(tmp_path / "run")
-        assert torch.equal(found.up_to_date.vectors.users, found.vectors.users)
-        assert torch.equal(found.up_to_date.vectors.items, found.vectors.items)
+        users, items = everything(found)
+        again = build_model(build_graph(users, items, USERS, ITEMS), None, config.model, seed=0)
+        assert isinstance(again, Computed)
+        again.fit()
+        everybody = torch.arange(USERS)
+        expected = again.scores(everybody)
+        torch.testing.assert_close(found.up_to_date.scorer.scores(everybody), expected)
+        assert not torch.allclose(found.scorer.scores(everybody), expected)
         got = found.recommend(["004"], k=100)["item_id"].to_list()
         train, valid, test = parts(dataset, "004")
         assert sorted(got) == sorted({f"{i:02}" for i in range(ITEMS)} - {*train, valid, test})
+
+    def test_vectors_that_no_graph_makes_stay_without_catching_up(self, dataset: Path, tmp_path: Path):
+        train_run(dataset, training("bpr-mf", **{"training.catch_up_epochs": 0}), tmp_path / "run", show_progress=False)
+        found = Recommender.load(tmp_path / "run")
+        assert torch.equal(found.up_to_date.vectors.users, found.vectors.users)
+        assert torch.equal(found.up_to_date.vectors.items, found.vectors.items)
 
     def test_new_items_are_there_too(self, recommender: Recommender):
         recommender.add_items(pl.DataFrame({"item_id": ["new"], "title": ["green wool sock"]}))

@@ -104,8 +104,8 @@ def evaluate(
     split:
         Which held-out part to rank for. Without it `test`, or `valid` where the run's split tests nothing.
     known:
-        What the model has heard of by then: the training interactions, or with `train+valid` those of validation
-        too, as in use, where a list is made right after them. Nothing is trained for it.
+        What the model knows by then: the training interactions, or with `train+valid` those of validation too, as in
+        use, where a list is made right after them; it then learns them first (`training.catch_up_epochs`).
     as_json:
         Print JSON, and nothing else, on stdout.
     quiet:
@@ -134,8 +134,8 @@ def recommend(
 ) -> None:
     """Write the K best items of every user: user_id, item_id, rank, score.
 
-    What a user already knows is left out, and heard of: vectors and histories include the interactions that were
-    held out from training. Items that were not there in training can enter by their text: give them with
+    What a user already knows is left out, and learnt: the model has caught up with the interactions that were held out
+    from training to measure with. Items that were not there in training can enter by their text: give them with
     `--new-items`.
 
         recmind recommend runs/shop --k 10 --out recommendations.parquet
@@ -157,8 +157,8 @@ def recommend(
         Table of items unseen in training, with the columns of `items.parquet`.
     leave_out:
         Which known interactions are left out: `all`, or, to be scored by another program, only those of the training
-        part (`train`), or of training and validation (`train+valid`); the model then has heard of the training part
-        alone, as when it was evaluated.
+        part (`train`), or of training and validation (`train+valid`); the model then knows the training part alone, as
+        when it was evaluated.
     quiet:
         No progress bars.
     """

@@ -54,6 +54,9 @@ class TrainingConfig(Settings):
     """After the last epoch, choose on the validation part how much a user's latest items count
     (`model.recent.weight` is only the start then), how much what came after them, where `model.transitions.weight` is
     not 0, and by how much the popularity term of `recmind` is too large."""
+    catch_up_epochs: Annotated[int, Field(ge=0)] = 0
+    """When all is measured, train on for so many epochs, with a third of the step size, on the held-out interactions
+    too: for the lists in use, which are made when these are known. What is measured stays without."""
     checkpoint_seconds: Annotated[float, Field(ge=0.0)] = 60.0
     """Write a checkpoint at the end of an epoch when the last one is older than this."""
 

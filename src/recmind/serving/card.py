@@ -80,8 +80,7 @@ def limits(config: Config, leaves: Leaves, metrics: Mapping[str, Any]) -> list[s
     held = [part for part in ("valid", "test") if metrics.get(part)]
     if "test" in held:
         found.append(
-            "The figures are of the vectors before they heard of the held-out interactions; those that are served "
-            "have, though no parameter was trained on them (with --split valid-only, fewer are held out)."
+            "The figures are of the model before it knew the held-out interactions; the one that is served knows them."
         )
     if not leaves.equations.folds:
         found.append("It makes no vector of a history: users who were not there in training cannot be served.")

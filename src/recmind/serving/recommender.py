@@ -16,6 +16,7 @@ from recmind.data.dataset import Dataset
 from recmind.data.splitting import Split
 from recmind.errors import ConfigError, DataError, RunError
 from recmind.evaluation.ranking import Seen, top_k
+from recmind.machine import fitting_threads, resolve_device, threads
 from recmind.model.graph import build_graph
 from recmind.model.item_item import ItemItem
 from recmind.model.language_view import TextInputs
@@ -25,11 +26,13 @@ from recmind.model.transitions import ComesNext
 from recmind.model.views import GraphModel, VectorScorer
 from recmind.schema import Columns, Files, Tensors
 from recmind.serving.tables import read_ids, read_table
+from recmind.training.catching_up import Chosen, catch_up
 from recmind.training.run_folder import RunFolder
 
 LeaveOut = Literal["all", "train", "train+valid"]
 """Which of a user's known interactions are left out of the recommendations."""
 
+_CPU = torch.device("cpu")
 _PARTS: dict[str, tuple[str, ...]] = {
     "all": ("train", "valid", "test"),
     "train": ("train",),
@@ -64,9 +67,10 @@ class Recommender:
         split: Split,
         tensors: dict[str, Tensor],
         adapters: Path | None = None,
+        chosen: Chosen | None = None,
     ) -> None:
         self.config, self.users, self.items, self.split = config, users, items, split
-        self._tensors, self.adapters = tensors, adapters
+        self._tensors, self.adapters, self._chosen = tensors, adapters, chosen or Chosen()
         if Tensors.USERS in tensors:
             vectors = tensors[Tensors.USERS], tensors[Tensors.ITEMS]
             self.scorer: VectorScorer | ItemItem = VectorScorer(*vectors, self._comes_next())
@@ -99,7 +103,8 @@ class Recommender:
                 )
         split = folder.read_split(users.height, items.height, config.split.kind)
         adapters = folder / Files.ADAPTERS
-        return cls(config, users, items, split, tensors, adapters if adapters.is_dir() else None)
+        chosen = Chosen.of(folder.read_json(Files.METRICS))
+        return cls(config, users, items, split, tensors, adapters if adapters.is_dir() else None, chosen)
 
     def recommend(
         self,
@@ -120,7 +125,7 @@ class Recommender:
             Items per user; fewer where the catalogue has fewer left.
         leave_out:
             ``all``, for use: what a user is known to have interacted with is
-            heard of (:attr:`up_to_date`) and left out. ``train`` and
+            learnt (:attr:`up_to_date`) and left out. ``train`` and
             ``train+valid``, for scoring by an independent program: the model as
             it was evaluated, with the held-out items in.
 
@@ -159,21 +164,50 @@ class Recommender:
         """The trained model with every interaction that the run knows: :meth:`knowing` validation and test."""
         return self.knowing("valid", "test")
 
-    def knowing(self, *names: str) -> Recommender:
-        """The same trained model when it has heard of the held-out parts ``names``; itself where they are empty.
+    def knowing(self, *names: str, show_progress: bool = False) -> Recommender:
+        """The model as it is in use when the held-out parts ``names`` have become known; itself where they are empty.
 
         Graph, degrees, histories and latest items then are those of the
-        training part and these. Parameters, item-item weights and what users
-        are said to be by texts of their own stay; nothing is trained. The
-        vectors of iALS, popularity and ``bpr-mf``, which no graph makes, stay
-        too.
+        training part and these, and the parameters have caught up with them
+        (:func:`~recmind.training.catching_up.catch_up`, where
+        ``training.catch_up_epochs`` says so): those of all parts are in the
+        run, those of some of them are trained here. A model that is computed
+        without epochs is computed anew. What users are said to be by texts of
+        their own stays.
         """
         split, tensors = self.split.knowing(*names), self._tensors
         if split is self.split:
             return self
-        if Tensors.USERS in tensors and isinstance(model := self._built(split), GraphModel):
-            tensors = tensors | self._vectors_by(model)
-        return Recommender(self.config, self.users, self.items, split, tensors, self.adapters)
+        tensors = {key: value for key, value in tensors.items() if not key.startswith(Tensors.CAUGHT_UP)}
+        model = self._untrained(split)
+        if isinstance(model, GraphModel):
+            everything = not any(len(split.part(name)) for name in ("valid", "test"))
+            self._catch_up(model, split, everything, show_progress)
+            tensors |= {f"{Tensors.PARAMETERS}{name}": value for name, value in model.state_dict().items()}
+            tensors |= self._vectors_by(model)
+        else:
+            model.fit()
+            tensors |= model.tensors()
+        return Recommender(self.config, self.users, self.items, split, tensors, self.adapters, self._chosen)
+
+    def caught_up(self, *, show_progress: bool = False) -> dict[str, Tensor]:
+        """Parameters of :attr:`up_to_date` as ``model.safetensors`` keeps them; none where nothing was held out."""
+        known = self.knowing("valid", "test", show_progress=show_progress)
+        found = {} if known is self else _below(known.tensors, Tensors.PARAMETERS)
+        return {f"{Tensors.CAUGHT_UP}{name}": tensor for name, tensor in found.items()}
+
+    def _catch_up(self, model: GraphModel, split: Split, everything: bool, show_progress: bool) -> None:
+        stored = _below(self._tensors, Tensors.CAUGHT_UP) if everything else {}
+        model.load_state_dict(stored or _below(self._tensors, Tensors.PARAMETERS))
+        if stored or not self.config.training.catch_up_epochs:
+            return
+        device = resolve_device(self.config.device)
+        there = model if device.type == "cpu" else self._untrained(split, device=device)
+        assert isinstance(there, GraphModel)
+        there.load_state_dict(model.state_dict())
+        with threads(self.config.threads or fitting_threads(len(split.train), self.config.model.dim)):
+            catch_up(there, split, self.config, self._chosen, show_progress=show_progress)
+        model.load_state_dict(there.state_dict())
 
     def similar_items(self, item: str, k: int = 10) -> pl.DataFrame:
         """The k items whose vectors point most nearly the way of ``item``'s: ``item_id``, ``score`` (cosine).
@@ -297,18 +331,21 @@ class Recommender:
 
     def _built(self, split: Split, texts: TextInputs | None = None) -> Built:
         """The trained model on the graph of a split's training part."""
+        model = self._untrained(split, texts)
+        if isinstance(model, GraphModel):
+            model.load_state_dict(_below(self._tensors, Tensors.PARAMETERS))
+        elif isinstance(model, ItemItem):
+            model.restore(self._tensors)
+        return model
+
+    def _untrained(self, split: Split, texts: TextInputs | None = None, device: torch.device = _CPU) -> Built:
         config = self.config.model
         if texts is None and needs_text(config.name):
             texts = self.texts
         # Items that came after training stand behind the others and have no parameters.
         n_items = len(texts.items) if texts is not None else split.n_items
         graph = build_graph(split.train.users, split.train.items, split.n_users, n_items)
-        model = build_model(graph, texts, config, seed=self.config.seed)
-        if isinstance(model, GraphModel):
-            model.load_state_dict(_below(self._tensors, Tensors.PARAMETERS))
-        elif isinstance(model, ItemItem):
-            model.restore(self._tensors)
-        return model
+        return build_model(graph.to(device), texts.to(device) if texts else None, config, seed=self.config.seed)
 
     def comes_next_with(self, codes: np.ndarray, vectors: Tensor, known: Tensor) -> ComesNext | None:
         """What came next, with items that came after nothing: they are raised as those of the nearest texts are.

@@ -1,0 +1,88 @@
+"""A few more epochs on what has become known: from the measured model, with what validation chose."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from recmind.model.graph import build_graph
+from recmind.model.recmind import RecMind
+from recmind.training.catching_up import SLOWER, Chosen, catch_up
+from recmind.training.trainer import Trainer
+
+
+@pytest.fixture
+def made(random_split, text_inputs, settings):
+    """A model on all interactions of a split, with settings; the same one each time."""
+
+    def make(name: str = "recmind", **overrides):
+        config = settings(**{"model.popularity": True, "training.catch_up_epochs": 2, **overrides})
+        known = random_split.knowing("valid")
+        graph = build_graph(known.train.users, known.train.items, known.n_users, known.n_items)
+        torch.manual_seed(5)
+        model = RecMind(graph, text_inputs, config.model)
+        assert model.popularity is not None
+        with torch.no_grad():
+            model.popularity.fill_(0.5)
+        return model, known, config
+
+    return make
+
+
+def test_it_is_training_with_smaller_steps_from_where_the_model_is(made):
+    model, known, config = made()
+    catch_up(model, known, config, Chosen())
+    other, _, _ = made()
+    few = {"max_epochs": 2, "learning_rate": config.training.learning_rate * SLOWER}
+    config = config.model_copy(update={"training": config.training.model_copy(update=few)})
+    Trainer(other, known, config, validate=None, show_progress=False).fit()
+    for name, value in other.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value) == (name != "popularity"), name
+    assert model.popularity.item() == 0.5
+
+
+def test_the_loss_sees_all_of_the_popularity_and_lists_the_share_that_was_chosen(made):
+    model, known, config = made()
+    with torch.no_grad():
+        model.popularity *= 0.25  # what calibration left of 0.5
+    catch_up(model, known, config, Chosen(popularity_factor=0.25))
+    whole, _, _ = made()
+    catch_up(whole, known, config, Chosen())
+    assert model.popularity.item() == 0.125
+    for name, value in whole.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value) == (name != "popularity"), name
+
+
+def test_the_chosen_temperature_counts_and_else_the_first(made):
+    found = []
+    for temperature, chosen in ((0.3, None), ([0.3, 0.1], None), ([0.1, 0.3], 0.3), ([0.3, 0.1], 0.1)):
+        model, known, config = made(**{"training.temperature": temperature, "training.loss": "softmax"})
+        catch_up(model, known, config, Chosen(chosen))
+        found.append(model.state_dict())
+    for other in found[1:3]:
+        assert all(torch.equal(found[0][name], value) for name, value in other.items())
+    assert any(not torch.equal(found[0][name], value) for name, value in found[3].items())
+
+
+def test_no_warm_up_and_no_calibration_again(made):
+    states = []
+    for more in ({}, {"training.warmup_epochs": 3, "training.calibrate": True, "training.max_epochs": 50}):
+        model, known, config = made(**more)
+        model.keep_recent_weight().fill_(2.0)
+        catch_up(model, known, config, Chosen())
+        assert float(model.recent_weight) == 2.0
+        states.append(model.state_dict())
+    assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
+
+
+class TestChosen:
+    def test_from_the_metrics_of_a_run(self):
+        tried = [{"temperature": 0.2, "value": 0.5}, {"temperature": 0.1, "value": 0.6}]
+        assert Chosen.of({"temperatures": tried, "calibrated": {"popularity_factor": 0.7}}) == Chosen(0.1, 0.7)
+
+    def test_of_equal_temperatures_the_first_as_training_keeps_it(self):
+        tried = [{"temperature": 0.2, "value": 0.5}, {"temperature": 0.1, "value": 0.5}]
+        assert Chosen.of({"temperatures": tried}) == Chosen(0.2)
+
+    def test_where_nothing_was_chosen(self):
+        assert Chosen.of({}) == Chosen.of({"temperatures": None, "calibrated": None}) == Chosen(None, 1.0)
