@@ -61,9 +61,13 @@ class Task:
         """Everything that a trial changes of the recipe."""
         return {**self.fixed, **settings, "seed": self.seed}
 
+    def recipe_config(self, settings: Mapping[str, Any]) -> Config:
+        """What ``settings`` are as a recipe."""
+        return load_config(self.recipe, model=self.model, overrides=self.overrides(settings))
+
     def config(self, settings: Mapping[str, Any]) -> Config:
-        """Settings of a trial; the test part is hidden, whatever they say."""
-        hidden = {"split.hide_test": True, "evaluation.bootstrap": 0}
+        """Settings of a trial; the test part is hidden, whatever they say, and nothing made for use alone."""
+        hidden = {"split.hide_test": True, "evaluation.bootstrap": 0, "training.catch_up_epochs": 0}
         return load_config(self.recipe, model=self.model, overrides={**self.overrides(settings), **hidden})
 
     def command(self, settings: Mapping[str, Any], out: Path) -> str:
@@ -246,7 +250,7 @@ def _finished(task: Task, search: Search, done: list[Trialled], folder: Path) ->
     # Of equal values the earlier trial: what is nearer to the recipe.
     best = max(successes, key=lambda one: (one.value or 0.0, -one.number))
     recipe = folder / f"{task.model}.toml"
-    text = recipe_of(task.config(best.settings), best, len(done), task.dataset.name)
+    text = recipe_of(task.recipe_config(best.settings), best, len(done), task.dataset.name)
     write_atomic(recipe, lambda path: path.write_text(text, encoding="utf-8"))
     table = trials_table(done, task.fixed["training.metric"])
     write_atomic(folder / TRIALS, table.write_parquet)
