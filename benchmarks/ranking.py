@@ -2,12 +2,14 @@
 
     python benchmarks/ranking.py --users 30000 --items 40000 --dim 64 --k 40
     python benchmarks/ranking.py --peers recbole implicit --threads 2
+    python benchmarks/ranking.py --users 22000 --items 12000 --followers 50 --threads 1
 
 Ranks every user over the whole catalogue with the training items masked, and
 times next to it the product of the two matrices alone (the floor; once in the
 blocks asked for and once in blocks that stay in the cache, as top_k takes them
 on a CPU), the product with torch.topk on whole rows (the plain way) and the
-ranking of one target per user as validation does it. Peers rank the same
+ranking of one target per user as validation does it, with ``--followers`` also
+where the model counts what came next. Peers rank the same
 vectors with the same items masked, in processes of their own: RecBole through
 the full-sort evaluation of its Trainer (metrics included, as it has no other
 way), implicit through its recommend(). The ways take turns, so that other load
@@ -26,6 +28,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +38,10 @@ from peers.environment import DEFAULT, ensure
 from peers.process import Contender, Reading
 from peers.turns import print_machine, processor
 from peers.workload import Workload, generated_file
+from scipy.sparse import coo_array, csr_array
 
 from recmind.evaluation.ranking import Seen, rank_targets, top_k
+from recmind.model.transitions import ComesNext
 from recmind.model.views import VectorScorer
 
 OURS = "top_k"
@@ -78,15 +83,30 @@ def our_ways(args: argparse.Namespace, workload: Workload, scorer: VectorScorer)
     known = Pairs(workload.users, workload.items)
     targets = Pairs(workload.valid_users, workload.valid_items)
     seen = Seen.from_parts(scorer.n_users, scorer.n_items, known)
-    return {
+    validated = partial(rank_targets, targets=targets, k=args.k, seen=seen, block_users=args.block, lists=False)
+    ways = {
         PRODUCT: lambda: product(scorer, args.block),
         f"{PRODUCT}, small blocks": lambda: product(scorer, args.small_block),
         "product, mask, torch.topk": lambda: plain(scorer, seen, args.k, args.block),
         OURS: lambda: top_k(scorer, everyone, args.k, seen, block_users=args.block),
-        "rank_targets without lists": lambda: rank_targets(
-            scorer, targets, args.k, seen, block_users=args.block, lists=False
-        ),
+        "rank_targets without lists": lambda: validated(scorer),
     }
+    if args.followers:
+        raising = VectorScorer(scorer.users, scorer.items, followed(scorer.n_users, scorer.n_items, args.followers))
+        ways["the same with what came next"] = lambda: validated(raising)
+    return ways
+
+
+def followed(n_users: int, n_items: int, followers: int) -> ComesNext:
+    """Generated: ten latest items a user, and so many items that came after each."""
+    rng = np.random.default_rng(0)
+
+    def rows_of(n: int, entries: int) -> csr_array:
+        columns = rng.integers(0, n_items, n * entries)
+        where = np.repeat(np.arange(n), entries), columns
+        return coo_array((np.full(n * entries, 1 / entries, np.float32), where), shape=(n, n_items)).tocsr()
+
+    return ComesNext(rows_of(n_users, 10), rows_of(n_items, followers), 16.0)
 
 
 def peers(args: argparse.Namespace, data: Path, factors: Path) -> list[Contender]:
@@ -139,6 +159,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--k", type=int, default=40)
     parser.add_argument("--seen", type=int, default=45, help="masked items per user, on average")
+    parser.add_argument("--followers", type=int, default=0, help="rank with what came next too: so many after an item")
     parser.add_argument("--block", type=int, default=1024, help="users ranked at once")
     parser.add_argument("--small-block", type=int, default=64, help="users per product whose scores stay in the cache")
     parser.add_argument("--peers", nargs="+", choices=["none", "recbole", "implicit"], default=["none"])
