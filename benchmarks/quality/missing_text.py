@@ -39,7 +39,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "RecMind, one alpha": ("recmind", {"model.alpha_by_text": False}),
     "RecMind, texts guessed": ("recmind", {"model.alpha_by_text": False, "model.missing_text": "fallback"}),
 }
-"""Name in the table: model and changes to the recipe ``default``; those of tuned models come from ``--tuned``."""
+"""Name in the table: model and changes to the recipe; a tuned model's recipe comes from ``--recipes``."""
 
 RIVAL = "LightGCN tuned"
 METRICS = ("recall@40", "ndcg@40")
@@ -76,13 +76,14 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=[RIVAL, "RecMind default"], choices=list(MODELS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of removal and training")
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs and the report")
-    parser.add_argument("--tuned", type=Path, default=Path(__file__).with_name("tuned.json"), help="as in results.py")
+    parser.add_argument(
+        "--recipes", type=Path, default=Path(__file__).with_name("tuned"), help="tuned recipes, DATASET/MODEL.toml"
+    )
     parser.add_argument("--set", dest="settings", action="append", default=[], help="key=value for every run")
     parser.add_argument("--write", type=Path, help="Markdown file whose table is replaced")
     parser.add_argument("--report-only", action="store_true", help="train nothing; report what is there")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     args = parser.parse_args()
-    tuned = json.loads(args.tuned.read_text())
     trials = [
         Trial(args.data / dataset, removed, model, seed)
         for dataset, shares in map(_named, args.datasets)
@@ -93,7 +94,7 @@ def main() -> None:
     rows = []
     for trial in trials:
         if not args.report_only:
-            _run(trial, tuned, args)
+            _run(trial, args)
         if (trial.folder(args.out) / Files.METRICS).exists():
             rows.append(measured(trial, args.out))
     report(rows, args.out, args.write)
@@ -129,17 +130,18 @@ def _named(dataset: str) -> tuple[str, list[float]]:
     return name, [float(share) for share in shares.split(",")] if shares else [0.0]
 
 
-def _run(trial: Trial, tuned: dict[str, Any], args: argparse.Namespace) -> None:
+def _run(trial: Trial, args: argparse.Namespace) -> None:
     model, settings = MODELS[trial.model]
-    if trial.model.endswith("tuned") and trial.model not in tuned.get(trial.data.name, {}):
-        print(f"{trial.data.name} | {trial.model} | no settings in {args.tuned}: run tune.py first", flush=True)
+    recipe = args.recipes / trial.data.name / f"{model}.toml" if trial.model.endswith("tuned") else "default"
+    if isinstance(recipe, Path) and not recipe.exists():
+        print(f"{trial.data.name} | {trial.model} | there is no {recipe}: run recmind tune first", flush=True)
         return
     given = dict(item.split("=", 1) for item in args.settings)
-    chosen = {**settings, **tuned.get(trial.data.name, {}).get(trial.model, {}), **given, "seed": trial.seed}
+    chosen = {**settings, **given, "seed": trial.seed}
     dataset = Dataset.load(trial.data)
     if trial.reads_text:
         dataset = without_texts(dataset, trial.removed, trial.seed)
-    config = load_config("default", model=model, overrides=chosen)
+    config = load_config(recipe, model=model, overrides=chosen)
     found = train_run(dataset, config, trial.folder(args.out), resume=True, show_progress=not args.quiet)
     print(f"{trial} | validation ndcg@40 {found['valid']['ndcg@40']:.4f}", flush=True)
 

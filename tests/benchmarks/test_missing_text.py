@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recmind.config import load_config
 from recmind.data.dataset import Dataset
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks" / "quality"
@@ -76,8 +77,9 @@ def test_the_command_trains_once_reports_and_goes_on(tmp_path: Path, monkeypatch
     folder.mkdir(parents=True)
     for name, frame in zip(("interactions", "items"), shop(), strict=True):
         frame.write_parquet(folder / f"{name}.parquet")
-    tuned = tmp_path / "tuned.json"
-    tuned.write_text(json.dumps({"shop": {"LightGCN tuned": {"model.layers": 1}}}))
+    tuned = tmp_path / "tuned" / "shop"
+    tuned.mkdir(parents=True)
+    (tuned / "lightgcn.toml").write_text('[model]\nname = "lightgcn"\nlayers = 1\n')
     page = tmp_path / "page.md"
     page.write_text(f"before\n{missing_text.BEGIN}\nold\n{missing_text.END}\nafter\n")
     fast = {
@@ -88,7 +90,7 @@ def test_the_command_trains_once_reports_and_goes_on(tmp_path: Path, monkeypatch
         "threads": 1,
     }
     command = ["missing_text.py", "--data", tmp_path / "data", "--datasets", "shop:0,0.5", "--quiet"]
-    command += ["--out", tmp_path / "out", "--tuned", tuned, "--write", page]
+    command += ["--out", tmp_path / "out", "--recipes", tmp_path / "tuned", "--write", page]
     command += [part for key, value in fast.items() for part in ("--set", f"{key}={value}")]
     monkeypatch.setattr(sys, "argv", [str(part) for part in command])
     missing_text.main()
@@ -98,6 +100,7 @@ def test_the_command_trains_once_reports_and_goes_on(tmp_path: Path, monkeypatch
         (share, model) for share in (0.0, 0.5) for model in ("LightGCN tuned", "RecMind default")
     ]
     assert [row["with_text"] for row in rows] == [0.7333] * 2 + [0.3333] * 2
+    assert load_config(tmp_path / "out" / rows[0]["run"] / "config.toml").model.layers == 1
     # LightGCN reads no text: one run, told apart only by which of its targets have one.
     assert rows[0]["run"] == rows[2]["run"] != rows[1]["run"]
     for row in rows:

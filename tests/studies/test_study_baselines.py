@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recmind.pipeline import evaluate_run
+from recmind.studies.measures import measured_run
 from recmind.studies.study import run_study
 
 SHOWN = ["RecMind default", "EASE", "LightGCN"]
@@ -108,7 +110,7 @@ class TestBaselines:
         report = (out / "report.md").read_text()
         assert "Tuned on validation: LightGCN." in report
         assert "not tuned for this dataset: EASE." in report
-        lines = report.partition("## RecMind default against each")[2].splitlines()
+        lines = report.partition("## RecMind default against each")[2].partition("## In use")[0].splitlines()
         cells = [line.strip("| ").split(" | ") for line in lines]
         compared = [cell[:2] for cell in cells if len(cell) == 7 and cell[1] in ("recall@10", "ndcg@10")]
         assert compared == [[rival, metric] for rival in ("EASE", "LightGCN") for metric in ("recall@10", "ndcg@10")]
@@ -121,6 +123,26 @@ class TestBaselines:
         assert f"By ndcg@10 on the test part {expected} {by_name['RecMind default']:.4f}, {gain:+.1%}." in report
         assert f"The report is {out / 'report.html'}" in printed
 
+    def test_in_use_the_validation_part_is_known_to_all(self, studied: tuple[Path, str]):
+        out, _ = studied
+        table = pl.read_parquet(out / "results.parquet")
+        for row in table.iter_rows(named=True):
+            known = evaluate_run(out / row["run"], known="train+valid", show_progress=False)
+            assert {name: row[f"use.{name}"] for name in known["test"]} == pytest.approx(known["test"], nan_ok=True)
+            users = measured_run(out, row["variant"], row["seed"], "use")
+            assert users["ndcg@10"].mean() == pytest.approx(row["use.ndcg@10"])
+        report = (out / "report.md").read_text()
+        section = report.partition("## In use")[2].partition("\n## ")[0]
+        means = dict(table.group_by("variant").agg(pl.mean("use.ndcg@10")).iter_rows())
+        lines = {cells[0]: cells for cells in (line.strip("| ").split(" | ") for line in section.splitlines())}
+        assert {name: re.findall(r"0\.\d{4}", lines[name][5])[0] for name in SHOWN} == {
+            name: f"{means[name]:.4f}" for name in SHOWN
+        }
+        compared = report.partition("## RecMind default against each, in use")[2]
+        gain = means["RecMind default"] / means["LightGCN"] - 1
+        line = next(line for line in compared.splitlines() if line.startswith("| LightGCN | ndcg@10 |"))
+        assert line.startswith(f"| LightGCN | ndcg@10 | {gain:+.1%} |")
+
     def test_the_page_stands_alone(self, studied: tuple[Path, str]):
         pytest.importorskip("matplotlib", reason="matplotlib is not installed")
         page = (studied[0] / "report.html").read_text()
@@ -130,6 +152,31 @@ class TestBaselines:
             assert f"<h2>{part}</h2>" in page
         for row in pl.read_parquet(studied[0] / "results.parquet").iter_rows(named=True):
             assert row["command"].split(" --set ")[0] in page
+
+
+@pytest.mark.slow
+def test_what_earlier_calls_made_stays_in_the_report(folder: Path, tiny_encoder: Path):
+    def made(variants: list[str], seeds: list[int], epochs: int = 2) -> tuple[list[tuple[str, int]], str]:
+        found = run_study(
+            folder / "shop",
+            "baselines",
+            folder / "grown",
+            settings=small(tiny_encoder, epochs=epochs),
+            variants=variants,
+            seeds=seeds,
+            show_progress=False,
+        )
+        saved = pl.read_parquet(folder / "grown" / "results.parquet")
+        assert found.results.equals(saved)
+        return list(found.results.select("variant", "seed").iter_rows()), found.report
+
+    assert made(["LightGCN"], [1])[0] == [("LightGCN", 1)]
+    assert made(["EASE", "popularity"], [0])[0] == [("popularity", 0), ("EASE", 0), ("LightGCN", 1)]
+    found, report = made(["LightGCN"], [0], epochs=4)
+    assert found == [("popularity", 0), ("EASE", 0), ("LightGCN", 0), ("LightGCN", 1)]
+    assert "Not all seeds have the same settings, see the commands: LightGCN." in report
+    (folder / "grown" / "runs" / "ease-s0" / "metrics.json").unlink()
+    assert made(["LightGCN"], [1])[0] == [("popularity", 0), ("LightGCN", 0), ("LightGCN", 1)]
 
 
 @pytest.mark.slow

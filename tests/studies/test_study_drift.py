@@ -209,6 +209,6 @@ class TestStudy:
         )
         expected = results.filter(pl.col("state") == "refreshed")
         for name in ("test.ndcg@40", "changed.recall@10", "unchanged.n"):
-            assert found.results[name].to_list() == expected[name].to_list()
+            assert found.results.filter(state="refreshed")[name].to_list() == expected[name].to_list()
         assert (out / "runs" / "original-s0" / "model.safetensors").stat().st_mtime_ns == kept
         assert found.notes == ["Left out: changes of the kind `titles`; no item has what they need."]

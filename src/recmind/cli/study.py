@@ -26,7 +26,8 @@ def study(
     """Make all runs that answer a question, and a table, plots and a report of them.
 
     Each variant of a suite is trained once per seed, one run after the other. Stopped, the same command goes on:
-    what is finished is not made again. More seeds are added by naming all of them.
+    what is finished is not made again. More seeds and variants are added by naming them in another call: what
+    earlier calls made stays in the report.
 
     Suites: `baselines` (RecMind against every other model), `ablation` (each part taken away or exchanged, sweeps of
     alpha, lambda and tau, for both recipes), `strata` (rare and popular items, new and active users), `seeds` (what is

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import polars as pl
 
 from recmind.data.dataset import Dataset
 from recmind.files import write_atomic
-from recmind.studies.plan import Job
-from recmind.studies.suites import slug
+from recmind.studies.plan import ROWS, Job
+from recmind.studies.suites import Measure, slug
+
+IN_USE: Final = "use"
+"""First part of the columns of what :mod:`recmind.studies.use` measures, and the name of its table."""
 
 
 def measure(job: Job) -> dict[str, Any]:
@@ -22,6 +25,11 @@ def measure(job: Job) -> dict[str, Any]:
     for name, table in tables.items():
         write_atomic(_file(job.out, job.variant.label, job.seed, name), table.write_parquet)
     return row
+
+
+def measured_run(out: Path, variant: str, seed: int, name: str) -> pl.DataFrame:
+    """A table of one run."""
+    return pl.read_parquet(_file(out, variant, seed, name))
 
 
 def measured(results: pl.DataFrame, out: Path, name: str) -> pl.DataFrame:
@@ -36,7 +44,7 @@ def measured(results: pl.DataFrame, out: Path, name: str) -> pl.DataFrame:
 
 
 def _file(out: Path, variant: str, seed: int, name: str) -> Path:
-    return out / "rows" / f"{slug(variant)}-s{seed}.{name}.parquet"
+    return out / ROWS / f"{slug(variant)}-s{seed}.{name}.parquet"
 
 
 _Found = tuple[dict[str, Any], Mapping[str, pl.DataFrame]]
@@ -68,6 +76,18 @@ def _few(job: Job) -> _Found:
     return _flat(metrics, "history"), {"few": metrics, "few-users": users}
 
 
+def _use(job: Job) -> _Found:
+    from recmind.studies.use import in_use
+
+    found = in_use(job.run, bootstrap=job.config.evaluation.bootstrap)
+    if found is None:
+        return {}, {}
+    row: dict[str, Any] = {f"{IN_USE}.{name}": value for name, value in found.metrics.items()}
+    for name, bounds in found.intervals.items():
+        row |= {f"{IN_USE}.{name}.{end}": bound for end, bound in zip(("low", "high"), bounds, strict=True)}
+    return row, {IN_USE: found.per_user}
+
+
 def _flat(metrics: pl.DataFrame, key: str) -> dict[str, Any]:
     """``among.cold.test.recall@40`` and so on, with the bounds."""
     row = {}
@@ -78,4 +98,4 @@ def _flat(metrics: pl.DataFrame, key: str) -> dict[str, Any]:
     return row
 
 
-_MEASURES: dict[str, Callable[[Job], _Found]] = {"gate": _gate, "cold": _cold, "few": _few}
+_MEASURES: Final[dict[Measure, Callable[[Job], _Found]]] = {"use": _use, "gate": _gate, "cold": _cold, "few": _few}

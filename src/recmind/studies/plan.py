@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
+from typing import Final
 
 from recmind.config import Config, load_config, recipe_text
 from recmind.errors import ConfigError, RunError
@@ -16,6 +17,10 @@ from recmind.studies.suites import ORIGINAL, Suite, TextChange, Variant, slug
 from recmind.training.run_folder import RunFolder, run_fingerprint
 
 _NOT_SET = {"seed": "--seeds", "recipe": "--suite", "model.name": "--suite"}
+
+
+ROWS: Final = "rows"
+"""Folder of the lines of the results, below that of the study."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Job:
     @property
     def row_file(self) -> Path:
         """Where the line of the results is kept."""
-        return self.out / "rows" / f"{slug(self.variant.label)}-s{self.seed}.json"
+        return self.out / ROWS / f"{slug(self.variant.label)}-s{self.seed}.json"
 
     def data_of(self, texts: TextChange) -> Path:
         """The dataset with its texts changed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from recmind.files import write_atomic
 from recmind.schema import Columns, Files
 from recmind.studies.drift import changed_items
 from recmind.studies.measures import measure
-from recmind.studies.plan import Job
+from recmind.studies.plan import ROWS, Job
 from recmind.training.run_folder import RunFolder
 
 Row = dict[str, Any]
@@ -71,6 +72,17 @@ def saved_row(job: Job, dataset_hash: str) -> Row | None:
         return None
     made = isinstance(row, dict) and row.get("fingerprint") == job.fingerprint(dataset_hash)
     return row if made and RunFolder(job.run).finished else None
+
+
+def saved_rows(out: Path) -> list[Row]:
+    """The lines of all finished runs of a study's folder, whatever their settings."""
+    found = []
+    for path in sorted((out / ROWS).glob("*.json")):
+        with suppress(OSError, ValueError):
+            row = json.loads(path.read_text(encoding="utf-8"))
+            if isinstance(row, dict) and RunFolder(out / row["run"]).finished:
+                found.append(row)
+    return found
 
 
 def save_row(job: Job, row: Row) -> None:

@@ -28,8 +28,8 @@ from recmind.studies.apart import claimed, train_apart
 from recmind.studies.drift import can_change, with_changed_texts
 from recmind.studies.plan import Job, plan
 from recmind.studies.report import RESULTS, write_report
-from recmind.studies.rows import Row, as_table, make_row, save_row, saved_row
-from recmind.studies.suites import ORIGINAL, TextChange, suite_named
+from recmind.studies.rows import Row, as_table, make_row, save_row, saved_row, saved_rows
+from recmind.studies.suites import ORIGINAL, Suite, TextChange, suite_named
 
 _MARK: Final = "study.json"
 
@@ -70,7 +70,8 @@ def run_study(
     """Make every run of a suite that is not there yet, and write the table and the report.
 
     A finished run with the same settings is not made again, and one that was
-    stopped goes on. A run that fails is noted, and the others are made.
+    stopped goes on. A run that fails is noted, and the others are made. What earlier
+    calls for the same folder made stays in the table and the report.
 
     Parameters
     ----------
@@ -97,11 +98,12 @@ def run_study(
     jobs = plan(chosen, Path(dataset), folder, seeds=seeds, settings=settings, variants=variants, recipes=recipes)
     data = _Data(Path(dataset))
     jobs, notes = _possible(jobs, Dataset.load(dataset))
-    notes += _about_tuning(jobs)
     mark = {"suite": suite, "dataset_hash": data.hash(Path(dataset))}
     with claimed(folder, _MARK, mark, "study") as lock:
         rows, failed = _make_all(jobs, suite, data, lock, show_progress)
-        table = as_table(rows)
+        table = as_table(_with_earlier(rows, chosen, folder))
+        write_atomic(folder / RESULTS, table.write_parquet)
+        notes += [*_about_tuning(table, chosen), *_about_settings(table)]
         text = write_report(table, suite, folder, dataset=str(dataset), failed=failed, notes=notes)
     return Study(table, failed, notes, text)
 
@@ -137,14 +139,34 @@ def list_runs(
     return listed
 
 
-def _about_tuning(jobs: list[Job]) -> list[str]:
+def _with_earlier(rows: list[Row], suite: Suite, folder: Path) -> list[Row]:
+    """The lines of this call and of earlier ones, seed by seed, in the order of the suite."""
+    place = {variant.label: at for at, variant in enumerate(suite.variants)}
+    known = [row for row in (*saved_rows(folder), *rows) if row["variant"] in place]
+    found = {(row["seed"], place[row["variant"]]): row for row in known}
+    return [found[key] for key in sorted(found)]
+
+
+def _about_tuning(table: pl.DataFrame, suite: Suite) -> list[str]:
     """Which variants have tuned settings, and which those of a recipe that suits all data alike."""
-    open_to_it = {job.variant.label: job.tuned for job in jobs if job.variant.tuned}
-    names = {state: [label for label, tuned in open_to_it.items() if tuned == state] for state in (True, False)}
-    notes = [f"Tuned on validation: {', '.join(names[True])}."] if names[True] else []
-    if names[False]:
-        notes.append(f"With the settings of their recipe, not tuned for this dataset: {', '.join(names[False])}.")
+    if table.is_empty():
+        return []
+    recipes = dict(table.select("variant", "recipe").iter_rows())
+    open_to_it = [variant.label for variant in suite.variants if variant.tuned and variant.label in recipes]
+    tuned = [label for label in open_to_it if recipes[label].endswith(".toml")]
+    notes = [f"Tuned on validation: {', '.join(tuned)}."] if tuned else []
+    if shipped := [label for label in open_to_it if label not in tuned]:
+        notes.append(f"With the settings of their recipe, not tuned for this dataset: {', '.join(shipped)}.")
     return notes
+
+
+def _about_settings(table: pl.DataFrame) -> list[str]:
+    """Variants whose seeds were run with different settings, in calls with another ``--set`` or ``--recipes``."""
+    if table.is_empty():
+        return []
+    differ = table.group_by("variant", maintain_order=True).agg(pl.struct("recipe", "overrides").n_unique().alias("n"))
+    mixed = differ.filter(pl.col("n") > 1)["variant"].to_list()
+    return [f"Not all seeds have the same settings, see the commands: {', '.join(mixed)}."] if mixed else []
 
 
 def _make_all(
@@ -160,7 +182,7 @@ def _make_all(
             failed[_name(job)] = str(error)
             note(f"{_name(job)} failed: {error}", show=show_progress)
         else:
-            write_atomic(job.out / RESULTS, as_table(rows).write_parquet)
+            write_atomic(job.out / RESULTS, as_table(_with_earlier(rows, suite_named(suite), job.out)).write_parquet)
     return rows, failed
 
 

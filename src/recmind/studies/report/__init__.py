@@ -18,13 +18,14 @@ from recmind.studies.report.gate import gate_section
 from recmind.studies.report.markdown import to_markdown
 from recmind.studies.report.newcomers import cold_section, few_section
 from recmind.studies.report.page import to_html
-from recmind.studies.report.sections import seeds_section, strata_section, sweeps_section
+from recmind.studies.report.sections import seeds_section, strata_section, sweeps_section, use_section
 from recmind.studies.report.tables import cost_table, main_table, scope, strata_table
 from recmind.studies.suites import Section, suite_named
 
 RESULTS, REPORT, PAGE, PLOT = "results.parquet", "report.md", "report.html", "report.png"
 
 SECTIONS: Final[dict[Section, Callable[[pl.DataFrame, Path], list[Part]]]] = {
+    "use": use_section,
     "stability": stability_section,
     "drift": drift_section,
     "gate": gate_section,

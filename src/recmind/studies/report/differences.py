@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from recmind.evaluation.significance import Comparison, compare_runs, holm, relative_gain
+from recmind.studies.measures import IN_USE, measured_run
 from recmind.studies.report.blocks import Cell, Part, Table, Text, gain, mean_of
 from recmind.studies.report.columns import Groups, groups, shown_metrics
 from recmind.studies.rows import per_user
@@ -23,8 +26,23 @@ _METHOD = (
 _RESAMPLES = 10_000
 
 
-def differences(results: pl.DataFrame, suite: Suite, out: Path) -> list[Part]:
-    """Each variant against the one it is to be compared with, or the suite's own against all others."""
+@dataclass(frozen=True)
+class _Words:
+    title: str
+    words: str
+
+
+_PARTS = {"test": _Words("", "on the test part"), IN_USE: _Words(", in use", "in use")}
+
+
+def differences(results: pl.DataFrame, suite: Suite, out: Path, *, part: str = "test") -> list[Part]:
+    """Each variant against the one it is to be compared with, or the suite's own against all others.
+
+    Parameters
+    ----------
+    part:
+        First part of the columns that are compared: ``test``, or ``use`` for :mod:`recmind.studies.use`.
+    """
     if not (shown := shown_metrics(results)):
         return [Part("Differences", [Text("There is no test part.")])]
     by_variant = groups(results)
@@ -32,7 +50,7 @@ def differences(results: pl.DataFrame, suite: Suite, out: Path) -> list[Part]:
     if not pairs:
         return [Part("Differences", [Text("There is nothing to compare yet.")])]
     metrics = shown[-2:]
-    models = {label: [per_user(out / row["run"]) for row in by_variant[label]] for label in _involved(pairs)}
+    models = {label: [_users(row, out, part) for row in by_variant[label]] for label in _involved(pairs)}
     found = compare_runs(models, pairs, metrics=metrics, n=_RESAMPLES)
     details = [
         _table(pairs, found, named=not suite.ours),
@@ -40,8 +58,15 @@ def differences(results: pl.DataFrame, suite: Suite, out: Path) -> list[Part]:
     ]
     if not suite.ours:
         return [Part("Differences", details)]
-    title = f"{suite.ours} against each"
-    return [Part(title, [_headline(pairs, found), _gains(pairs, by_variant, shown), *details])]
+    title = f"{suite.ours} against each{_PARTS[part].title}"
+    return [Part(title, [_headline(pairs, found, part), _gains(pairs, by_variant, shown, part), *details])]
+
+
+def _users(row: dict[str, Any], out: Path, part: str) -> pl.DataFrame:
+    """Metrics by user of the run in a line of the results."""
+    if part == "test":
+        return per_user(out / row["run"])
+    return measured_run(out, row["variant"], row["seed"], part)
 
 
 def _pairs(suite: Suite, by_variant: Groups) -> list[Pair]:
@@ -90,7 +115,7 @@ def _table(pairs: Sequence[Pair], found: Sequence[Sequence[Comparison]], *, name
     return Table([*head, "users better / worse"], lines)
 
 
-def _headline(pairs: Sequence[Pair], found: Sequence[Sequence[Comparison]]) -> Text:
+def _headline(pairs: Sequence[Pair], found: Sequence[Sequence[Comparison]], part: str) -> Text:
     """The strongest rival by each metric, which is the hardest to be ahead of."""
     sentences = []
     for at, first in enumerate(found[0]):
@@ -98,17 +123,17 @@ def _headline(pairs: Sequence[Pair], found: Sequence[Sequence[Comparison]]) -> T
             ((pair, results[at]) for pair, results in zip(pairs, found, strict=True)), key=lambda one: one[1].baseline
         )
         sentences.append(
-            f"By {first.metric} on the test part the strongest rival is *{rival}* ({best.baseline:.4f}); {ours} has "
-            f"{best.mean:.4f}, {gain(best.relative_gain)}."
+            f"By {first.metric} {_PARTS[part].words} the strongest rival is *{rival}* ({best.baseline:.4f}); "
+            f"{ours} has {best.mean:.4f}, {gain(best.relative_gain)}."
         )
     return Text(" ".join(sentences))
 
 
-def _gains(pairs: Sequence[Pair], by_variant: Groups, shown: Sequence[str]) -> Table:
+def _gains(pairs: Sequence[Pair], by_variant: Groups, shown: Sequence[str], part: str) -> Table:
     lines: list[list[str | Cell]] = []
     for ours, rival in pairs:
         means = [
-            [mean_of([row[f"test.{metric}"] for row in by_variant[label]]) for metric in shown]
+            [mean_of([row[f"{part}.{metric}"] for row in by_variant[label]]) for metric in shown]
             for label in (ours, rival)
         ]
         cells = [relative_gain(a, b) if a is not None and b is not None else None for a, b in zip(*means, strict=True)]

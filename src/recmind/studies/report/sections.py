@@ -1,4 +1,4 @@
-"""The sections of the suites `strata`, `seeds` and `ablation`."""
+"""The sections of the suites `baselines`, `strata`, `seeds` and `ablation`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,34 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from recmind.studies.measures import IN_USE
 from recmind.studies.report.blocks import Figure, Part, Table, Text
 from recmind.studies.report.charts import strata_bars
 from recmind.studies.report.columns import groups, shown_metrics
 from recmind.studies.report.curves import legend, stability
-from recmind.studies.report.tables import strata_table
+from recmind.studies.report.differences import differences
+from recmind.studies.report.tables import strata_table, use_table
+from recmind.studies.suites import suite_named
 from recmind.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+
+def use_section(results: pl.DataFrame, out: Path) -> list[Part]:
+    """The test part right after the validation interactions have become known."""
+    shown = shown_metrics(results)
+    if not shown or f"{IN_USE}.{shown[0]}" not in results.columns:
+        return []
+    measured = results.filter(pl.col(f"{IN_USE}.{shown[0]}").is_not_null())
+    reading = Text(
+        "The results above are of models that know the training part alone, so not even the interaction right "
+        "before the tested one. In use all is known when a list is made. Here the same runs know the validation "
+        "interactions too: graphs, histories and latest items hold them, trained models train on with them for "
+        "`training.catch_up_epochs`, models without epochs are computed anew. Nothing is chosen by it."
+    )
+    suite = suite_named(results["suite"][0])
+    return [Part("In use", [reading, use_table(measured)]), *differences(measured, suite, out, part=IN_USE)]
 
 
 def strata_section(results: pl.DataFrame, out: Path) -> list[Part]:

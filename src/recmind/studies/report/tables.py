@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
+from recmind.studies.measures import IN_USE
 from recmind.studies.report.blocks import Table, Text, mean_of, middle, ranked, spread
 from recmind.studies.report.columns import STRATA, groups, in_words, shown_metrics
 
@@ -42,6 +43,21 @@ def main_table(results: pl.DataFrame) -> list[Table | Text]:
     metrics = sorted({row["metric"] for rows in by_variant.values() for row in rows})
     head = ["variant", "seeds", "valid", *shown, "best epoch"]
     return [Table(head, lines), Text(f"The column valid is {', '.join(metrics)}.")]
+
+
+def use_table(results: pl.DataFrame) -> Table:
+    """A line per variant: the test part with the validation part known."""
+    shown, by_variant = shown_metrics(results), groups(results)
+    columns = []
+    for metric in shown:
+        name = f"{IN_USE}.{metric}"
+        texts = [spread([row[name] for row in rows], rows[0], name) for rows in by_variant.values()]
+        columns.append(ranked(texts, [mean_of([row[name] for row in rows]) for rows in by_variant.values()]))
+    lines = [
+        [label, str(len(rows)), *(column[at] for column in columns)]
+        for at, (label, rows) in enumerate(by_variant.items())
+    ]
+    return Table(["variant", "seeds", *(f"{metric} in use" for metric in shown)], lines)
 
 
 def strata_table(results: pl.DataFrame, side: str = "items", strata: Sequence[str] = STRATA) -> Table:

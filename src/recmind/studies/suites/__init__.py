@@ -11,14 +11,14 @@ from typing import Final
 from recmind.errors import ConfigError
 from recmind.studies.suites.ablation import ABLATION
 from recmind.studies.suites.adapters import ADAPTERS, RANK
-from recmind.studies.suites.base import ORIGINAL, Section, Suite, TextChange, Variant, slug
+from recmind.studies.suites.base import ORIGINAL, Measure, Section, Suite, TextChange, Variant, slug
 from recmind.studies.suites.baselines import BASELINES, SEEDS, STRATA
 from recmind.studies.suites.drift import DRIFT
 from recmind.studies.suites.gate import GATE
 from recmind.studies.suites.newcomers import COLD, FEW
 from recmind.studies.suites.warmup import WARMUP
 
-__all__ = ["ORIGINAL", "SUITES", "Section", "Suite", "TextChange", "Variant", "slug", "suite_named"]
+__all__ = ["ORIGINAL", "SUITES", "Measure", "Section", "Suite", "TextChange", "Variant", "slug", "suite_named"]
 
 SUITES: Final[dict[str, Suite]] = {
     "baselines": BASELINES,

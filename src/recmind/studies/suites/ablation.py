@@ -30,6 +30,7 @@ _OF_PAPER: Final[dict[str, Settings]] = {
     "no queue, no hard negatives": {"alignment.queue_size": 0, "alignment.hard_negatives": 0},
     "hard training negatives": {"training.hard_candidates": 5},
 }
+# None sets the temperature: with --set training.temperature=T all are trained with the one that suits the data.
 _OF_DEFAULT: Final[dict[str, Settings]] = {
     "with a warm-up": {"training.warmup_epochs": 5},
     "with a queue": {"alignment.queue_size": 2048},
@@ -37,7 +38,7 @@ _OF_DEFAULT: Final[dict[str, Settings]] = {
     # What departs from the paper, turned back one by one.
     "linear projection": {"model.projection": "linear"},
     "inner product": {"model.score": "dot"},
-    "BPR": {"training.loss": "bpr", "training.temperature": 1.0, "training.n_negatives": 1},
+    "BPR": {"training.loss": "bpr", "training.n_negatives": 1},
     "no popularity term": {"model.popularity": False},
     "start without texts": {"model.initial": "free"},
     "one alpha for all": {"model.alpha_by_text": False},
@@ -51,7 +52,6 @@ _OF_DEFAULT: Final[dict[str, Settings]] = {
         "training.calibrate": False,
     },
     "not calibrated": {"training.calibrate": False},
-    "one temperature": {"training.temperature": 0.2},
 }
 SWEEPS: Final[dict[str, tuple[float, ...]]] = {
     "model.alpha": (0.1, 0.3, 0.5, 0.7, 0.9),

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
-Section = Literal["stability", "drift", "gate", "cold", "few", "strata", "seeds", "sweeps"]
+Section = Literal["use", "stability", "drift", "gate", "cold", "few", "strata", "seeds", "sweeps"]
 """What a report shows beside the table, the differences and the curves."""
 
-Measure = Literal["gate", "cold", "few"]
+Measure = Literal["use", "gate", "cold", "few"]
 """What is measured of a finished run beyond its metrics; see :mod:`recmind.studies.measures`."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final, get_args
 
 from recmind.config import ModelName
-from recmind.studies.suites.base import Suite, Variant
+from recmind.studies.suites.base import Measure, Suite, Variant
 
 OURS: Final = "RecMind default"
 NAMES: Final[dict[str, str]] = {
@@ -40,23 +40,30 @@ _OF_STRATA: Final = ("popularity", "item-knn-text", "content-knn", "ease", "ligh
 _OF_SEEDS: Final = ("lightgcn", "text")
 
 
-def _ours() -> Iterator[Variant]:
-    yield Variant(OURS)
-    yield Variant("RecMind paper", recipe="paper")
+def _ours(measure: Measure | None = None) -> Iterator[Variant]:
+    yield Variant(OURS, measure=measure)
+    yield Variant("RecMind paper", recipe="paper", measure=measure)
 
 
-def _others(models: tuple[str, ...]) -> Iterator[Variant]:
+def _others(models: tuple[str, ...], measure: Measure | None = None) -> Iterator[Variant]:
     for model in (name for name in NAMES if name in models):
-        yield Variant(NAMES[model], model=model, by_chance=model not in WITHOUT_CHANCE, tuned="where there is one")
+        yield Variant(
+            NAMES[model],
+            model=model,
+            by_chance=model not in WITHOUT_CHANCE,
+            tuned="where there is one",
+            measure=measure,
+        )
 
 
 BASELINES: Final = Suite(
     "How does RecMind do against every other model, each with the settings of its recipe, or tuned with `--recipes`?",
     (
-        *_ours(),
-        Variant("RecMind tuned", tuned="alone"),
-        *_others(tuple(name for name in get_args(ModelName) if name != "recmind")),
+        *_ours("use"),
+        Variant("RecMind tuned", tuned="alone", measure="use"),
+        *_others(tuple(name for name in get_args(ModelName) if name != "recmind"), "use"),
     ),
+    sections=("use",),
     ours=OURS,
 )
 STRATA: Final = Suite(
