@@ -32,6 +32,7 @@ from recmind.serving.recommender import LeaveOut, Recommender
 from recmind.serving.tables import check_format, write_table
 from recmind.training.catching_up import Chosen
 from recmind.training.run_folder import RunFolder
+from recmind.training.run_model import RunModel
 from recmind.training.temperatures import Tried, fit_best, with_temperature
 from recmind.training.trainer import Fitted, Trainer
 
@@ -111,8 +112,7 @@ def train_run(
         if fitted is not None and config.training.catch_up_epochs:
             with clock("catch up"):
                 chosen = Chosen(fitted.temperature, (fitted.calibrated or {}).get("popularity_factor", 1.0))
-                measured = Recommender(config, loaded.users, loaded.items, split, tensors, chosen=chosen)
-                tensors |= measured.caught_up(show_progress=show_progress)
+                tensors |= RunModel(config, split, tensors, chosen).caught_up(show_progress=show_progress)
         run.write_model(tensors)
         with clock("evaluate"):
             results = {

@@ -80,14 +80,14 @@ class TestRun:
         texts = item_texts(recommender.items, text, encoder.clip)
         assert all(texts)
         np.testing.assert_allclose(
-            recommender.texts.items.numpy(), encoder.encode(texts, show_progress=False), atol=1e-6
+            recommender.trained.texts.items.numpy(), encoder.encode(texts, show_progress=False), atol=1e-6
         )
         # And by nothing of this project at all.
         worn = PeftModel.from_pretrained(AutoModel.from_pretrained(tiny_encoder), str(recommender.adapters)).eval()
         tokens = AutoTokenizer.from_pretrained(tiny_encoder)(texts[3], return_tensors="pt", return_token_type_ids=False)
         with torch.no_grad():
             vector = torch.nn.functional.normalize(worn(**tokens)[0].mean(1), dim=1)[0]
-        np.testing.assert_allclose(recommender.texts.items[3].numpy(), vector.numpy(), atol=1e-5)
+        np.testing.assert_allclose(recommender.trained.texts.items[3].numpy(), vector.numpy(), atol=1e-5)
 
     def test_new_items_are_read_with_the_adapters(self, world, tmp_path: Path, way):
         dataset, settings = world

@@ -72,7 +72,7 @@ def test_somebody_new_differs_from_the_same_trained_user_by_the_free_part_alone(
     kind: str, trained: Callable[[str], Path], bundled: Callable[[str], Path]
 ):
     """v_trained - v_new = α c₀ f: compared before the vectors are brought to length 1."""
-    state, model = state_of(bundled(kind)), served(trained(kind)).model()
+    state, model = state_of(bundled(kind)), served(trained(kind)).trained.built()
     assert isinstance(model, GraphModel)
     equations = state.base.equations
     with torch.no_grad():

@@ -144,9 +144,11 @@ class TestUpToDate:
         told = pl.read_parquet(dataset / "interactions.parquet").sort("user_id", "timestamp")
         assert [f"{item:02}" for item in items] == told["item_id"].to_list()
         graph = build_graph(users, items, USERS, ITEMS)
-        model = build_model(graph, recommender.texts, recommender.config.model, seed=9)
+        model = build_model(graph, recommender.trained.texts, recommender.config.model, seed=9)
         prefix = "caught_up."
-        state = {key.removeprefix(prefix): t for key, t in recommender.tensors.items() if key.startswith(prefix)}
+        state = {
+            key.removeprefix(prefix): t for key, t in recommender.trained.tensors.items() if key.startswith(prefix)
+        }
         model.load_state_dict(state)
         h = model.vectors()
         found = recommender.up_to_date.vectors
@@ -155,7 +157,7 @@ class TestUpToDate:
         assert (found.users - recommender.vectors.users).abs().max() > 1e-3
 
     def test_a_users_latest_item_is_the_last_that_is_known(self, recommender: Recommender):
-        graph = recommender.up_to_date.model().graph
+        graph = recommender.up_to_date.trained.built().graph
         latest, there = latest_items(graph, torch.arange(USERS), 1)
         test = recommender.split.test
         assert there.all()
@@ -177,12 +179,12 @@ class TestUpToDate:
     def test_it_has_learnt_them_too_as_anybody_can_repeat(
         self, recommender: Recommender, dataset: Path, tmp_path: Path
     ):
-        stored = {key: t for key, t in recommender.tensors.items() if key.startswith("caught_up.")}
-        repeated = recommender.caught_up()
+        stored = {key: t for key, t in recommender.trained.tensors.items() if key.startswith("caught_up.")}
+        repeated = recommender.trained.caught_up()
         assert stored.keys() == repeated.keys() and len(stored) > 3
         for name, tensor in repeated.items():
             assert torch.equal(stored[name], tensor), name
-        assert not any(key.startswith("caught_up.") for key in recommender.up_to_date.tensors)
+        assert not any(key.startswith("caught_up.") for key in recommender.up_to_date.trained.tensors)
         # Without, the graph alone has grown; what is measured is the same.
         train_run(
             dataset, training("recmind", **{"training.catch_up_epochs": 0}), tmp_path / "run", show_progress=False

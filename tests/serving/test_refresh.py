@@ -105,7 +105,7 @@ def whole(run: Path, items: pl.DataFrame, users: pl.DataFrame | None = None) -> 
     found = language_features(dataset, split_dataset(dataset, config.split), config.text, config.language)
     own = config.text.user_view != "items"
     about = (found.users, found.users_known) if own else (None, None)
-    model = recommender.model_with(TextInputs.from_arrays(found.items, found.items_known, *about))
+    model = recommender.trained.graph_model(TextInputs.from_arrays(found.items, found.items_known, *about))
     with torch.no_grad():
         h = model.final(model())
     return h[:USERS], h[USERS:]
@@ -165,7 +165,8 @@ def test_the_report_says_how_far(copy):
 
     item = result.moved.filter(side="item", id="03").row(0, named=True)
     assert item["cosine"] == pytest.approx(cosine(before.scorer.items[3, :dim], after.scorer.items[3, :dim]), abs=1e-5)
-    assert item["text_cosine"] == pytest.approx(cosine(before.texts.items[3], after.texts.items[3]), abs=1e-5)
+    texts = [run.trained.texts.items[3] for run in (before, after)]
+    assert item["text_cosine"] == pytest.approx(cosine(*texts), abs=1e-5)
     assert item["text_cosine"] < 0.9
     near = [set(r.similar_items("03", 10)["item_id"]) for r in (before, after)]
     assert item["neighbours_changed"] == len(near[1] - near[0])
@@ -307,7 +308,7 @@ class TestUsersWithTexts:
         dataset = Dataset.from_frames(interactions.with_columns(review_text=pl.Series(reviews)), items, people)
         config = Recommender.load(run).config
         found = language_features(dataset, split_dataset(dataset, config.split), config.text, config.language)
-        users = Recommender.load(run).texts.users
+        users = Recommender.load(run).trained.texts.users
         assert users is not None
         np.testing.assert_allclose(users[5].numpy(), found.users[5], atol=2e-6)
 
@@ -346,7 +347,7 @@ class TestNothingToDo:
     def test_a_text_taken_away(self, copy):
         run = copy()
         refresh(run, pl.DataFrame({"item_id": ["05"], "title": [None]}, schema_overrides={"title": pl.String}))
-        assert not bool(Recommender.load(run).texts.items_known[5])
+        assert not bool(Recommender.load(run).trained.texts.items_known[5])
         np.testing.assert_allclose(vectors(run)[1][5], whole(run, with_title("05", None))[1][5], atol=1e-6)
 
 
@@ -487,12 +488,12 @@ class TestAdapters:
             recommender.config.text,
             recommender.config.language,
         )
-        texts = recommender.texts
+        texts = recommender.trained.texts
         assert not np.allclose(frozen.items, texts.items.numpy(), atol=1e-3)  # the adapters do something
         twin = pl.DataFrame({"item_id": ["twin", "03"], "title": [TITLES[8], "plush elephant toy"]})
         result = refresh(run, twin)
         after = Recommender.load(run)
-        np.testing.assert_allclose(after.tensors["added.items"][0], texts.items[8], atol=1e-4)
+        np.testing.assert_allclose(after.trained.tensors["added.items"][0], texts.items[8], atol=1e-4)
         assert ids(result.moved, "user", "text") == buyers(run, 3)
         assert result.summary["users"]["texts_not_in_the_run"] == 0
 

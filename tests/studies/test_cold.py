@@ -78,7 +78,8 @@ def test_a_model_that_places_new_items_places_the_cold_ones_by_their_texts(train
     before, after = run.vectors.items, placed(run).items
     assert torch.equal(before[~torch.from_numpy(cold)], after[~torch.from_numpy(cold)])
     codes = torch.from_numpy(np.flatnonzero(cold))
-    expected = run.model_with(run.texts).new_items(run.texts.items[codes], run.texts.items_known[codes])
+    texts = run.trained.texts
+    expected = run.trained.graph_model().new_items(texts.items[codes], texts.items_known[codes])
     assert torch.equal(after[codes], expected.detach())
 
 

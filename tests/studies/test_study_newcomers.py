@@ -86,12 +86,12 @@ class TestCold:
         assert (targets > 0).sum() > 20
         assert not run.config.training.cold_negatives
         # What was never a negative nor bought has no free part, and never got one.
-        free = run.tensors["parameters.free"][run.split.n_users :]
+        free = run.trained.tensors["parameters.free"][run.split.n_users :]
         assert torch.count_nonzero(free[torch.from_numpy(degrees == 0)]) == 0
 
     def test_content_knn_among_cold_items_by_numpy(self, cold):
         run = Recommender.load(run_of(cold, "content-kNN"))
-        split, texts = run.split, run.texts
+        split, texts = run.split, run.trained.texts
         vectors = (texts.items * texts.items_known[:, None]).double().numpy()
         vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         cold_items = split.item_degrees() == 0

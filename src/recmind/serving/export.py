@@ -95,10 +95,10 @@ def export(run: str | Path, out: str | Path, *, index: Kind = "auto") -> dict[st
 
 def _leaves(recommender: Recommender) -> Leaves:
     """The trained model taken apart; without a graph model, its vectors alone."""
-    model, settings = recommender.model(), recommender.config.model
+    model, settings = recommender.trained.built(), recommender.config.model
     if not isinstance(model, GraphModel):
         return Leaves(Equations(recommender.vectors.items.shape[1]))
-    own_text = needs_text(settings.name) and recommender.texts.users is not None
+    own_text = needs_text(settings.name) and recommender.trained.texts.users is not None
     return leaves_of(model, own_text, settings.score == "cosine")
 
 
@@ -122,7 +122,7 @@ def _vectors(recommender: Recommender, leaves: Leaves) -> dict[str, Array]:
         found[BundleTensors.ITEMS_LANGUAGE] = language
         found[BundleTensors.ITEMS_KNOWN] = known > 0
         found[BundleTensors.ITEMS_SCALE] = _scales(recommender, leaves, language, known)
-        found[BundleTensors.ITEMS_TEXTS] = recommender.texts.items.numpy()
+        found[BundleTensors.ITEMS_TEXTS] = recommender.trained.texts.items.numpy()
         if equations.own_text:
             found[BundleTensors.USERS_LANGUAGE] = leaves.language[:n_users]
             found[BundleTensors.USERS_KNOWN] = leaves.known[:n_users] > 0
@@ -151,10 +151,10 @@ def _with_average(equations: Equations, vectors: dict[str, Array]) -> Equations:
 def _add_late(recommender: Recommender, leaves: Leaves, vectors: dict[str, Array]) -> None:
     """Put the items that a refresh let in behind the trained ones, where their texts place them."""
     key = f"{Tensors.ADDED}items"
-    if key not in recommender.tensors:
+    if key not in recommender.trained.tensors:
         return
-    texts = recommender.tensors[key].numpy()
-    known = recommender.tensors[f"{Tensors.ADDED}items_known"].numpy()
+    texts = recommender.trained.tensors[key].numpy()
+    known = recommender.trained.tensors[f"{Tensors.ADDED}items_known"].numpy()
     equations = leaves.equations
     near = nearest(equations, vectors, texts, known)
     placed = Folding(equations, leaves.parameters or {}).place(texts, known, heard(equations, vectors, near))
@@ -218,5 +218,5 @@ def _copy_files(template: str, recommender: Recommender, new: Path) -> None:
 
 
 def _n_trained(recommender: Recommender) -> int:
-    late = recommender.tensors.get(f"{Tensors.ADDED}items")
+    late = recommender.trained.tensors.get(f"{Tensors.ADDED}items")
     return recommender.vectors.n_items - (0 if late is None else len(late))

@@ -69,7 +69,7 @@ class Spoken:
 
 def item_vectors(recommender: Recommender) -> tuple[np.ndarray, np.ndarray]:
     """z̃ of all items of a run ``(n_items, d_lm)``, those that came after training last, and which are known."""
-    tensors = recommender.tensors
+    tensors = recommender.trained.tensors
     parts = [prefix for prefix in (Tensors.TEXTS, Tensors.ADDED) if f"{prefix}items" in tensors]
     vectors = torch.cat([tensors[f"{prefix}items"] for prefix in parts])
     return vectors.numpy(), torch.cat([tensors[f"{prefix}items_known"] for prefix in parts]).numpy()
@@ -174,7 +174,7 @@ def fresh_users(
     table:
         The items' new texts.
     """
-    texts = recommender.texts
+    texts = recommender.trained.texts
     assert texts.users is not None and texts.users_known is not None
     spoken = Spoken.unchanged(texts.users.numpy(), texts.users_known.numpy())
     train, n_trained = recommender.split.train, len(texts.items)

@@ -78,7 +78,7 @@ class Move:
 
     def __init__(self, recommender: Recommender, items: Spoken, users: Spoken | None) -> None:
         self.recommender, self.spoken_items, self.spoken_users = recommender, items, users
-        old = recommender.texts
+        old = recommender.trained.texts
         self.n_trained = n = len(old.items)
         self.texts = TextInputs(
             torch.from_numpy(items.vectors[:n]),
@@ -88,8 +88,8 @@ class Move:
         )
         n_users = recommender.users.height
         with torch.no_grad():
-            before: Tensor = recommender.model_with(old).language()  # type: ignore[operator]
-            model = recommender.model_with(self.texts)
+            before: Tensor = recommender.trained.graph_model(old).language()  # type: ignore[operator]
+            model = recommender.trained.graph_model(self.texts)
             self.texts = model.with_links(self.texts) if isinstance(model, RecMind) else self.texts
             after: Tensor = model.language()  # type: ignore[operator]
             final = model.vectors()
@@ -124,7 +124,7 @@ class Move:
         if len(items.vectors) > n:
             changed[f"{Tensors.ADDED}items"] = torch.from_numpy(items.vectors[n:].copy())
             changed[f"{Tensors.ADDED}items_known"] = torch.from_numpy(items.known[n:].copy())
-        return self.recommender.tensors | changed
+        return self.recommender.trained.tensors | changed
 
     def others(self) -> dict[str, Any]:
         """How far the rows that stay would have moved through the graph."""
@@ -173,8 +173,8 @@ class Move:
             old_items = Spoken.unchanged(*item_vectors(recommender))
             before, now = (means_of_users(recommender, s, self.n_trained)[0] for s in (old_items, self.spoken_items))
         else:
-            assert recommender.texts.users is not None
-            before, now = recommender.texts.users.numpy(), self.spoken_users.vectors
+            assert recommender.trained.texts.users is not None
+            before, now = recommender.trained.texts.users.numpy(), self.spoken_users.vectors
         near = []
         for vectors in (scorer, VectorScorer(self.users, self.items, scorer.comes_next)):
             seen = Seen.from_parts(vectors.n_users, vectors.n_items, split.train, split.valid, split.test)

@@ -16,23 +16,18 @@ from recmind.data.dataset import Dataset
 from recmind.data.splitting import Split
 from recmind.errors import ConfigError, DataError, RunError
 from recmind.evaluation.ranking import Seen, top_k
-from recmind.machine import fitting_threads, resolve_device, threads
-from recmind.model.graph import build_graph
 from recmind.model.item_item import ItemItem
-from recmind.model.language_view import TextInputs
-from recmind.model.registry import Built, build_model, needs_text, places_new_items
-from recmind.model.text_links import near_by_text
-from recmind.model.transitions import ComesNext
-from recmind.model.views import GraphModel, VectorScorer
+from recmind.model.registry import needs_text, places_new_items
+from recmind.model.views import VectorScorer
 from recmind.schema import Columns, Files, Tensors
 from recmind.serving.tables import read_ids, read_table
-from recmind.training.catching_up import Chosen, catch_up
+from recmind.training.catching_up import Chosen
 from recmind.training.run_folder import RunFolder
+from recmind.training.run_model import RunModel
 
 LeaveOut = Literal["all", "train", "train+valid"]
 """Which of a user's known interactions are left out of the recommendations."""
 
-_CPU = torch.device("cpu")
 _PARTS: dict[str, tuple[str, ...]] = {
     "all": ("train", "valid", "test"),
     "train": ("train",),
@@ -48,10 +43,10 @@ class Recommender:
 
     Attributes
     ----------
+    trained:
+        The model, and the interactions that it knows.
     users, items:
         Tables of the run, row = code; new items are appended.
-    split:
-        The interactions that the run knows.
     scorer:
         ⟨h_u, h_i⟩, or the item-item weights of a model that has those instead.
     adapters:
@@ -60,24 +55,10 @@ class Recommender:
     """
 
     def __init__(
-        self,
-        config: Config,
-        users: pl.DataFrame,
-        items: pl.DataFrame,
-        split: Split,
-        tensors: dict[str, Tensor],
-        adapters: Path | None = None,
-        chosen: Chosen | None = None,
+        self, trained: RunModel, users: pl.DataFrame, items: pl.DataFrame, adapters: Path | None = None
     ) -> None:
-        self.config, self.users, self.items, self.split = config, users, items, split
-        self._tensors, self.adapters, self._chosen = tensors, adapters, chosen or Chosen()
-        if Tensors.USERS in tensors:
-            vectors = tensors[Tensors.USERS], tensors[Tensors.ITEMS]
-            self.scorer: VectorScorer | ItemItem = VectorScorer(*vectors, self._comes_next())
-        else:
-            restored = self._built(split)
-            assert isinstance(restored, ItemItem)
-            self.scorer = restored
+        self.trained, self.users, self.items, self.adapters = trained, users, items, adapters
+        self.scorer: VectorScorer | ItemItem = trained.scorer()
 
     @classmethod
     def load(cls, run: str | Path) -> Recommender:
@@ -103,8 +84,8 @@ class Recommender:
                 )
         split = folder.read_split(users.height, items.height, config.split.kind)
         adapters = folder / Files.ADAPTERS
-        chosen = Chosen.of(folder.read_json(Files.METRICS))
-        return cls(config, users, items, split, tensors, adapters if adapters.is_dir() else None, chosen)
+        trained = RunModel(config, split, tensors, Chosen.of(folder.read_json(Files.METRICS)))
+        return cls(trained, users, items, adapters if adapters.is_dir() else None)
 
     def recommend(
         self,
@@ -165,49 +146,9 @@ class Recommender:
         return self.knowing("valid", "test")
 
     def knowing(self, *names: str, show_progress: bool = False) -> Recommender:
-        """The model as it is in use when the held-out parts ``names`` have become known; itself where they are empty.
-
-        Graph, degrees, histories and latest items then are those of the
-        training part and these, and the parameters have caught up with them
-        (:func:`~recmind.training.catching_up.catch_up`, where
-        ``training.catch_up_epochs`` says so): those of all parts are in the
-        run, those of some of them are trained here. A model that is computed
-        without epochs is computed anew. What users are said to be by texts of
-        their own stays.
-        """
-        split, tensors = self.split.knowing(*names), self._tensors
-        if split is self.split:
-            return self
-        tensors = {key: value for key, value in tensors.items() if not key.startswith(Tensors.CAUGHT_UP)}
-        model = self._untrained(split)
-        if isinstance(model, GraphModel):
-            everything = not any(len(split.part(name)) for name in ("valid", "test"))
-            self._catch_up(model, split, everything, show_progress)
-            tensors |= {f"{Tensors.PARAMETERS}{name}": value for name, value in model.state_dict().items()}
-            tensors |= self._vectors_by(model)
-        else:
-            model.fit()
-            tensors |= model.tensors()
-        return Recommender(self.config, self.users, self.items, split, tensors, self.adapters, self._chosen)
-
-    def caught_up(self, *, show_progress: bool = False) -> dict[str, Tensor]:
-        """Parameters of :attr:`up_to_date` as ``model.safetensors`` keeps them; none where nothing was held out."""
-        known = self.knowing("valid", "test", show_progress=show_progress)
-        found = {} if known is self else _below(known.tensors, Tensors.PARAMETERS)
-        return {f"{Tensors.CAUGHT_UP}{name}": tensor for name, tensor in found.items()}
-
-    def _catch_up(self, model: GraphModel, split: Split, everything: bool, show_progress: bool) -> None:
-        stored = _below(self._tensors, Tensors.CAUGHT_UP) if everything else {}
-        model.load_state_dict(stored or _below(self._tensors, Tensors.PARAMETERS))
-        if stored or not self.config.training.catch_up_epochs:
-            return
-        device = resolve_device(self.config.device)
-        there = model if device.type == "cpu" else self._untrained(split, device=device)
-        assert isinstance(there, GraphModel)
-        there.load_state_dict(model.state_dict())
-        with threads(self.config.threads or fitting_threads(len(split.train), self.config.model.dim)):
-            catch_up(there, split, self.config, self._chosen, show_progress=show_progress)
-        model.load_state_dict(there.state_dict())
+        """The same with a model that knows the held-out parts ``names`` too; see :meth:`RunModel.knowing`."""
+        known = self.trained.knowing(*names, show_progress=show_progress)
+        return self if known is self.trained else Recommender(known, self.users, self.items, self.adapters)
 
     def similar_items(self, item: str, k: int = 10) -> pl.DataFrame:
         """The k items whose vectors point most nearly the way of ``item``'s: ``item_id``, ``score`` (cosine).
@@ -289,17 +230,12 @@ class Recommender:
             vectors, has_text = encode_items(
                 new, self.config.text, self.config.language, adapters=self.adapters, show_progress=show_progress
             )
-            texts, known = torch.from_numpy(vectors), torch.from_numpy(has_text)
-            with torch.no_grad():
-                h = self.model_with(self.texts).new_items(texts, known)
+            self.trained = self.trained.with_items(torch.from_numpy(vectors), torch.from_numpy(has_text))
+            self.scorer = self.trained.scorer()
             # Columns of another type than the run's (a CSV file holds no lists) have been read and are not kept.
             types = self.items.schema
             kept = [name for name in new.columns if types.get(name, new.schema[name]) == new.schema[name]]
             self.items = pl.concat([self.items, new.select(kept)], how="diagonal")
-            more = {Tensors.ITEMS: h, f"{Tensors.ADDED}items": texts, f"{Tensors.ADDED}items_known": known}
-            there = self._tensors
-            self._tensors = there | {key: torch.cat([there[key], t]) if key in there else t for key, t in more.items()}
-            self.scorer = VectorScorer(self.scorer.users, self._tensors[Tensors.ITEMS], self._comes_next())
             self.__dict__.pop("up_to_date", None)  # it has not heard of them
         return new.height
 
@@ -310,84 +246,14 @@ class Recommender:
         return self.scorer
 
     @property
-    def texts(self) -> TextInputs:
-        """What the language model says about the nodes that were trained on."""
-        return TextInputs(**_below(self._tensors, Tensors.TEXTS))
+    def config(self) -> Config:
+        """Settings of the run."""
+        return self.trained.config
 
     @property
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything in ``model.safetensors``."""
-        return self._tensors
-
-    def model(self) -> Built:
-        """The trained model, made from the run alone; its parameters are there, the rest it computes."""
-        return self._built(self.split)
-
-    def model_with(self, texts: TextInputs) -> GraphModel:
-        """The trained model with other text vectors ``(n_items of training, d_lm)``."""
-        model = self._built(self.split, texts)
-        assert isinstance(model, GraphModel)
-        return model
-
-    def _built(self, split: Split, texts: TextInputs | None = None) -> Built:
-        """The trained model on the graph of a split's training part."""
-        model = self._untrained(split, texts)
-        if isinstance(model, GraphModel):
-            model.load_state_dict(_below(self._tensors, Tensors.PARAMETERS))
-        elif isinstance(model, ItemItem):
-            model.restore(self._tensors)
-        return model
-
-    def _untrained(self, split: Split, texts: TextInputs | None = None, device: torch.device = _CPU) -> Built:
-        config = self.config.model
-        if texts is None and needs_text(config.name):
-            texts = self.texts
-        # Items that came after training stand behind the others and have no parameters.
-        n_items = len(texts.items) if texts is not None else split.n_items
-        graph = build_graph(split.train.users, split.train.items, split.n_users, n_items)
-        return build_model(graph.to(device), texts.to(device) if texts else None, config, seed=self.config.seed)
-
-    def comes_next_with(self, codes: np.ndarray, vectors: Tensor, known: Tensor) -> ComesNext | None:
-        """What came next, with items that came after nothing: they are raised as those of the nearest texts are.
-
-        Parameters
-        ----------
-        codes, vectors, known:
-            Of n such items: codes, text vectors ``(n, d_lm)`` and whether there is a text ``(n,)``.
-
-        Returns
-        -------
-        ComesNext
-            ``None`` where the trained model does not count it. A model without text links raises known items alone.
-        """
-        weight, model = float(self._tensors.get(f"{Tensors.PARAMETERS}sigma", 0.0)), self.config.model
-        if not weight:
-            return None
-        train, texts = self.split.train, self.texts if needs_text(model.name) else None
-        n_items = self.split.n_items if texts is None else len(texts.items)
-        graph = build_graph(train.users, train.items, self.split.n_users, n_items)
-        following = ComesNext.of(graph, model, weight)
-        if texts is None or not model.text_links or not len(codes):
-            return following
-        near, shares = near_by_text(texts, graph, vectors, model.text_links)
-        return following.with_new(codes, near.numpy(), (shares * known[:, None]).numpy())
-
-    def _comes_next(self) -> ComesNext | None:
-        late = _below(self._tensors, Tensors.ADDED)
-        if not late:
-            nothing = torch.empty(0, 0)
-            return self.comes_next_with(np.empty(0, dtype=np.int64), nothing, nothing)
-        n = len(self._tensors[Tensors.ITEMS])
-        return self.comes_next_with(np.arange(n - len(late["items"]), n), late["items"], late["items_known"])
-
-    @torch.no_grad()
-    def _vectors_by(self, model: GraphModel) -> dict[str, Tensor]:
-        """h of users and items by the model, with the items that came after training."""
-        h, late = model.vectors(), _below(self._tensors, Tensors.ADDED)
-        items = [h[model.n_users :]]
-        if late:
-            items.append(model.new_items(late["items"], late["items_known"]))
-        return {Tensors.USERS: h[: model.n_users], Tensors.ITEMS: torch.cat(items)}
+    def split(self) -> Split:
+        """The interactions that the run knows, and those that are held out."""
+        return self.trained.split
 
     def _user_codes(self, users: str | Path | list[str] | None) -> np.ndarray:
         if users is None:
@@ -427,7 +293,3 @@ def _codes(ids: list[str], known: pl.Series, what: str) -> np.ndarray:
             accepted=f"the {what}_id of the dataset that was trained on, such as {known.head(3).to_list()}",
         )
     return found["code"].to_numpy()
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

@@ -138,7 +138,7 @@ def _refreshed(
     spoken_items = fresh_items(recommender, goods, reader)
     unread = 0
     spoken_users = None
-    if recommender.texts.users is not None:
+    if recommender.trained.texts.users is not None:
         of_users = Reader(recommender, recorded, "users", show_progress=show_progress)
         spoken_users, unread = fresh_users(recommender, spoken_items, table, people, of_users)
     summary: dict[str, Any] = {

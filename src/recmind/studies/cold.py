@@ -105,11 +105,11 @@ def placed(recommender: Recommender) -> Scorer:
     name, split = recommender.config.model.name, recommender.split
     cold = split.item_degrees() == 0
     if places_new_items(name):
-        texts, vectors = recommender.texts, recommender.vectors
+        texts, vectors = recommender.trained.texts, recommender.vectors
         rows = torch.from_numpy(np.flatnonzero(cold))
         with torch.no_grad():
-            new = recommender.model_with(texts).new_items(texts.items[rows], texts.items_known[rows])
-        comes_next = recommender.comes_next_with(rows.numpy(), texts.items[rows], texts.items_known[rows])
+            new = recommender.trained.graph_model().new_items(texts.items[rows], texts.items_known[rows])
+        comes_next = recommender.trained.comes_next_with(rows.numpy(), texts.items[rows], texts.items_known[rows])
         return VectorScorer(vectors.users, vectors.items.index_copy(0, rows, new), comes_next)
     if needs_text(name) and isinstance(recommender.scorer, ItemItem):
         return recommender.scorer

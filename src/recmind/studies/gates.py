@@ -75,7 +75,7 @@ def gates_of_run(run: str | Path, *, bootstrap: int = 1000, seed: int = 0) -> Ga
         If its model has no gates.
     """
     recommender = Recommender.load(run)
-    model = recommender.model_with(recommender.texts) if recommender.config.model.name == "recmind" else None
+    model = recommender.trained.built()
     if not isinstance(model, RecMind) or model.gate is None:
         raise ConfigError(
             "the run has no gates",
