@@ -48,7 +48,8 @@ def differences(results: pl.DataFrame, suite: Suite, out: Path, *, part: str = "
     by_variant = groups(results)
     pairs = _pairs(suite, by_variant)
     if not pairs:
-        return [Part("Differences", [Text("There is nothing to compare yet.")])]
+        title = f"Differences{_PARTS[part].title}"
+        return [Part(title, [Text("There is nothing to compare yet.")])]
     metrics = shown[-2:]
     models = {label: [_users(row, out, part) for row in by_variant[label]] for label in _involved(pairs)}
     found = compare_runs(models, pairs, metrics=metrics, n=_RESAMPLES)
