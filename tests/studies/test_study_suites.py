@@ -71,6 +71,11 @@ def test_settings_for_every_run_win_over_the_suite(tmp_path: Path):
     assert jobs[0].command().count("training.patience") == 1
 
 
+def test_every_ablation_can_be_given_one_temperature(tmp_path: Path):
+    jobs = plan(SUITES["ablation"], tmp_path, tmp_path, settings=["training.temperature=0.3"])
+    assert {job.config.training.temperatures for job in jobs} == {(0.3,)}
+
+
 def test_an_instruction_keeps_its_blank_at_the_end(tmp_path: Path):
     job = plan(SUITES["adapters"], tmp_path, tmp_path, variants=["LoRA, instruction"])[0]
     assert job.config.text.item_instruction.endswith(": ")

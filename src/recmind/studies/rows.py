@@ -78,7 +78,7 @@ def saved_rows(out: Path) -> list[Row]:
     """The lines of all finished runs of a study's folder, whatever their settings."""
     found = []
     for path in sorted((out / ROWS).glob("*.json")):
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, KeyError):
             row = json.loads(path.read_text(encoding="utf-8"))
             if isinstance(row, dict) and RunFolder(out / row["run"]).finished:
                 found.append(row)

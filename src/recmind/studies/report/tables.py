@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import polars as pl
 
 from recmind.studies.measures import IN_USE
-from recmind.studies.report.blocks import Table, Text, mean_of, middle, ranked, spread
-from recmind.studies.report.columns import STRATA, groups, in_words, shown_metrics
+from recmind.studies.report.blocks import Cell, Table, Text, mean_of, middle, ranked, spread
+from recmind.studies.report.columns import STRATA, Groups, groups, in_words, shown_metrics
 
 _STAGES = ("encode", "graph", "train", "evaluate")
 
@@ -31,11 +31,10 @@ def main_table(results: pl.DataFrame) -> list[Table | Text]:
     """A line per variant: validation and test."""
     shown, by_variant = shown_metrics(results), groups(results)
     valid = [[row.get(f"valid.{row['metric']}") for row in rows] for rows in by_variant.values()]
-    columns = [ranked([spread(values) for values in valid], [mean_of(values) for values in valid])]
-    for metric in shown:
-        name = f"test.{metric}"
-        texts = [spread([row[name] for row in rows], rows[0], name) for rows in by_variant.values()]
-        columns.append(ranked(texts, [mean_of([row[name] for row in rows]) for rows in by_variant.values()]))
+    columns = [
+        ranked([spread(values) for values in valid], [mean_of(values) for values in valid]),
+        *_columns(by_variant, [f"test.{metric}" for metric in shown]),
+    ]
     lines = [
         [label, str(len(rows)), *(column[at] for column in columns), middle([row["best_epoch"] for row in rows])]
         for at, (label, rows) in enumerate(by_variant.items())
@@ -48,16 +47,22 @@ def main_table(results: pl.DataFrame) -> list[Table | Text]:
 def use_table(results: pl.DataFrame) -> Table:
     """A line per variant: the test part with the validation part known."""
     shown, by_variant = shown_metrics(results), groups(results)
-    columns = []
-    for metric in shown:
-        name = f"{IN_USE}.{metric}"
-        texts = [spread([row[name] for row in rows], rows[0], name) for rows in by_variant.values()]
-        columns.append(ranked(texts, [mean_of([row[name] for row in rows]) for rows in by_variant.values()]))
+    columns = _columns(by_variant, [f"{IN_USE}.{metric}" for metric in shown])
     lines = [
         [label, str(len(rows)), *(column[at] for column in columns)]
         for at, (label, rows) in enumerate(by_variant.items())
     ]
     return Table(["variant", "seeds", *(f"{metric} in use" for metric in shown)], lines)
+
+
+def _columns(by_variant: Groups, names: Sequence[str]) -> list[list[Cell]]:
+    """Each of the named columns of the results, a cell per variant."""
+    columns = []
+    for name in names:
+        values = [[row[name] for row in rows] for rows in by_variant.values()]
+        texts = [spread(of_one, rows[0], name) for of_one, rows in zip(values, by_variant.values(), strict=True)]
+        columns.append(ranked(texts, [mean_of(of_one) for of_one in values]))
+    return columns
 
 
 def strata_table(results: pl.DataFrame, side: str = "items", strata: Sequence[str] = STRATA) -> Table:
