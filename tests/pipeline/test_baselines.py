@@ -24,6 +24,7 @@ from recmind.serving.refresh import refresh
 from recmind.training.run_folder import run_fingerprint
 
 NAMES = ["item-knn", "item-knn-text", "sequential-rules", "ease"]
+GRAPHS = ["bpr-mf", "ngcf", "sgl", "simgcl", "xsimgcl", "lightgcl"]
 WITH_TEXTS = ["llm-init", "rlmrec-con", "rlmrec-gen", "alpharec", "kar", "dropoutnet"]
 
 
@@ -128,7 +129,7 @@ def test_settings_of_other_models_do_not_make_another_run():
     assert fingerprint("item-knn-text", **ease) == fingerprint("item-knn-text") != fingerprint("item-knn-text", **knn)
 
 
-@pytest.mark.parametrize("name", ["bpr-mf", "ngcf", "sgl", "simgcl", "xsimgcl", "lightgcl", "ials", *WITH_TEXTS])
+@pytest.mark.parametrize("name", [*GRAPHS, "sasrec", "ials", *WITH_TEXTS])
 def test_models_with_vectors_are_read_back(way, dataset: Path, tmp_path: Path, name: str):
     if name == "ials":
         pytest.importorskip("implicit")

@@ -52,6 +52,7 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ease": ("ease", "default", {}),
     "lightgcl": ("lightgcl", "default", {}),
     "ngcf": ("ngcf", "default", {}),
+    "sasrec": ("sasrec", "default", {}),
     "sgl": ("sgl", "default", {}),
     "simgcl": ("simgcl", "default", {}),
     "alpharec": ("alpharec", "default", {}),

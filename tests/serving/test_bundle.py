@@ -147,7 +147,7 @@ def test_the_same_run_twice_gives_the_same_tables(trained: Callable[[str], Path]
 
 
 OURS = ["recmind", "titles", "no-gate", "sequence", "text"]
-GRAPHS = ["lightgcn", "sequence-lightgcn", "bpr-mf", "lightgcl", "ngcf", "sgl", "simgcl", "xsimgcl"]
+GRAPHS = ["lightgcn", "sequence-lightgcn", "bpr-mf", "lightgcl", "ngcf", "sasrec", "sgl", "simgcl", "xsimgcl"]
 READERS = ["alpharec", "dropoutnet", "kar", "llm-init", "rlmrec-con"]
 
 

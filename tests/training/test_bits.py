@@ -44,6 +44,7 @@ MODELS = {
     "sgl, walks": {"model__name": "sgl", "model__baselines__sgl__augmentation": "walk"},
     "simgcl": {"model__name": "simgcl"},
     "xsimgcl": {"model__name": "xsimgcl"},
+    "sasrec": {"model__name": "sasrec", "model__baselines__sasrec__heads": 3, "model__baselines__sasrec__length": 7},
     "lightgcl": {"model__name": "lightgcl", "model__baselines__lightgcl__dropout": 0.2},
 }
 RESUMED = [name for name in MODELS if name not in ("recmind, low storage, softmax", "text")]

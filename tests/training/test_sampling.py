@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import random
+from collections import Counter
+from itertools import chain, groupby
 
 import numpy as np
 import pytest
@@ -153,7 +156,7 @@ def test_nothing_is_copied_from_a_split_and_its_graph(random_split):
     held = [value for value in vars(sampler).values() if isinstance(value, torch.Tensor)]
     n_items = random_split.n_items
     # Whatever is longer than a row per item lies where the split and the graph have theirs.
-    shared = [train.users.ctypes.data, graph.offsets.data_ptr(), graph.neighbours.data_ptr()]
+    shared = [train.users.ctypes.data, train.items.ctypes.data, graph.offsets.data_ptr(), graph.neighbours.data_ptr()]
     assert {value.data_ptr() for value in held if len(value) > n_items} <= set(shared)
     for ours, others in zip(sampler.batches(8, generator()), own.batches(8, generator()), strict=True):
         assert all(torch.equal(a, b) for a, b in zip(ours, others, strict=True))
@@ -167,6 +170,28 @@ def test_rows_that_are_not_sorted_by_user(split_of):
     shuffled = dataclasses.replace(split, train=dataclasses.replace(split.train, users=users, items=items))
     batches = list(InteractionSampler(shuffled).batches(3, generator()))
     assert sorted(zip(*(torch.cat(part).tolist() for part in zip(*batches, strict=True)), strict=True)) == sorted(pairs)
+
+
+@settings(max_examples=40, deadline=None)
+@given(interactions(), st.integers(1, 30), st.integers(0, 5))
+def test_histories_are_whole_and_in_the_order_of_time(split_of, case, size: int, seed: int) -> None:
+    pairs, n_users, n_items = case
+    came = sorted(random.Random(seed).sample(pairs, len(pairs)), key=lambda pair: pair[0])
+    split = split_of(pairs, n_users, n_items)
+    in_time = dataclasses.replace(split.train, items=np.array([item for _, item in came], dtype=np.int32))
+    sampler = InteractionSampler(dataclasses.replace(split, train=in_time))
+    batches = list(sampler.histories(size, generator(seed)))
+    assert all(len(users) for users, _ in batches)
+    found = [list(zip(users.tolist(), items.tolist(), strict=True)) for users, items in batches]
+    # Together the interactions, those of a user in one batch, side by side and as they came.
+    assert sorted(chain.from_iterable(found), key=lambda pair: pair[0]) == came
+    whose = [[user for user, _ in groupby(user for user, _ in batch)] for batch in found]
+    assert sorted(chain.from_iterable(whose)) == sorted({user for user, _ in pairs})
+    # A batch is full with the user who reaches the size, and not before.
+    counts = Counter(user for user, _ in pairs)
+    for users in whose:
+        assert sum(counts[user] for user in users[:-1]) < size + max(counts.values())
+    assert len(batches) <= 1 + len(pairs) // size
 
 
 def test_items_that_nobody_bought_are_drawn_only_if_asked_for(split_of):

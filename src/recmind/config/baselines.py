@@ -116,6 +116,18 @@ class LightGCLConfig(Settings):
     """τ, the divisor of the cosine in the contrast; the paper tries 0.1 to 10, the authors' runs take mostly 0.2."""
 
 
+class SASRecConfig(Settings):
+    """The Transformer of `sasrec` (Kang and McAuley 2018); `model.layers` are its blocks."""
+
+    heads: Positive = 1
+    """How many parts of the vectors attend on their own; a divisor of `model.dim` (paper: 1)."""
+    length: Positive = 100
+    """n, how many of a user's latest items are read (paper: 50 for Amazon, 200 for MovieLens). Longer histories are
+    learnt from in pieces of this length."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+    """Share of the entries that are dropped in training (paper: 0.5 for Amazon, 0.2 for MovieLens)."""
+
+
 READERS: Final = {
     "knn": ("item-knn", "item-knn-text"),
     "ease": ("ease",),
@@ -125,6 +137,7 @@ READERS: Final = {
     "sgl": ("sgl",),
     "simgcl": ("simgcl",),
     "lightgcl": ("lightgcl",),
+    "sasrec": ("sasrec",),
     "llm_init": ("llm-init",),
     "rlmrec_con": ("rlmrec-con",),
     "rlmrec_gen": ("rlmrec-gen",),
@@ -146,6 +159,7 @@ class BaselinesConfig(Settings):
     sgl: SGLConfig = SGLConfig()
     simgcl: SimGCLConfig = SimGCLConfig()
     lightgcl: LightGCLConfig = LightGCLConfig()
+    sasrec: SASRecConfig = SASRecConfig()
     llm_init: LLMInitConfig = LLMInitConfig()
     rlmrec_con: RLMRecConConfig = RLMRecConConfig()
     rlmrec_gen: RLMRecGenConfig = RLMRecGenConfig()

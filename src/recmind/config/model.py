@@ -26,6 +26,7 @@ ModelName = Literal[
     "simgcl",
     "xsimgcl",
     "lightgcl",
+    "sasrec",
     "llm-init",
     "rlmrec-con",
     "rlmrec-gen",

@@ -23,6 +23,7 @@ from recmind.model.baselines.ngcf import NGCF
 from recmind.model.baselines.popularity import Popularity
 from recmind.model.baselines.rlmrec_con import RLMRecCon
 from recmind.model.baselines.rlmrec_gen import RLMRecGen
+from recmind.model.baselines.sasrec import SASRec
 from recmind.model.baselines.sequential_rules import SequentialRules
 from recmind.model.baselines.sgl import SGL
 from recmind.model.baselines.simgcl import SimGCL
@@ -63,6 +64,7 @@ _WITHOUT_TEXT: dict[str, Callable[[BipartiteGraph, ModelConfig], Built]] = {
     "simgcl": SimGCL,
     "xsimgcl": XSimGCL,
     "lightgcl": LightGCL,
+    "sasrec": SASRec,
 }
 
 

@@ -85,6 +85,27 @@ class GraphModel(nn.Module):
         """How many of the last columns of h are terms of their own in the score, such as an item's popularity."""
         return 0
 
+    @property
+    def reads_order(self) -> bool:
+        """Whether a user's vector depends on what came before what, so that training asks for it :meth:`before` each
+        interaction. Batches then hold all interactions of their users, in the order of time."""
+        return False
+
+    def before(self, users: Tensor, generator: torch.Generator) -> Tensor:
+        """h of users right before each of their interactions, ``(b, d)``, of a model that reads their order.
+
+        Parameters
+        ----------
+        users:
+            int64 ``(b,)``, as often as they have interactions, one after the other.
+
+        Raises
+        ------
+        NotImplementedError
+            If the model does not read the order.
+        """
+        raise NotImplementedError
+
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
         """Views of the wanted nodes, or of all; with a generator as in training, without as in use.
 

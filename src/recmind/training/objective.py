@@ -60,10 +60,16 @@ class Objective:
         """Loss of the joint phase for a batch of interactions, int64 ``(b,)`` each."""
         settings, n_users = self.config.training, self.model.n_users
         drawn = self._draw(users, generator).to(users.device)  # shared (n,), or own (b, n)
-        wanted = NodeSubset.of(n_users + self.model.n_items, users, items + n_users, drawn.flatten() + n_users)
+        catalogue = items + n_users, drawn.flatten() + n_users
+        nodes = catalogue if self.model.reads_order else (users, *catalogue)
+        wanted = NodeSubset.of(n_users + self.model.n_items, *nodes)
         views = self.model(generator, wanted)
         h = self.model.final(views)
-        h_users, h_items = gather_rows(h, wanted.locate(users)), gather_rows(h, wanted.locate(items + n_users))
+        h_items = gather_rows(h, wanted.locate(items + n_users))
+        if self.model.reads_order:
+            h_users = self.model.before(users, generator)
+        else:
+            h_users = gather_rows(h, wanted.locate(users))
         h_users = h_users / settings.temperatures[0]
         positive = (h_users * h_items).sum(1)
         if settings.loss == "softmax":

@@ -76,6 +76,7 @@ class InteractionSampler:
         n = graph.n_interactions
         self._starts = graph.offsets[: self.n_users + 1].cpu()
         self._bought = graph.neighbours[:n].cpu()  # the users' lists: nodes of items, ascending
+        self._in_time = graph.in_time.cpu()
         # A split's rows are sorted by user, as the lists are; the array is shared with it.
         is_sorted = not (train.users[1:] < train.users[:-1]).any()
         self.users = torch.from_numpy(train.users if is_sorted else np.sort(train.users))
@@ -96,6 +97,21 @@ class InteractionSampler:
         order = torch.randperm(len(self), generator=generator, dtype=index)
         for chunk in order.split(batch_size):
             yield self.users[chunk].long(), self._bought[chunk].long() - self.n_users
+
+    def histories(self, batch_size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same with whole users: all interactions of a user are in one batch, one after the other as they came.
+
+        Users are shuffled; a batch is full with the user who reaches ``batch_size``.
+        """
+        counts = self._starts.diff()
+        order = torch.randperm(self.n_users, generator=generator)
+        order = order[counts[order] > 0]
+        batch = (counts[order].cumsum(0) - counts[order]) // batch_size
+        for users in order.split(torch.unique_consecutive(batch, return_counts=True)[1].tolist()):
+            n = counts[users]
+            first = self._starts[users] - (n.cumsum(0) - n)
+            at = torch.repeat_interleave(first, n) + torch.arange(int(n.sum()))
+            yield torch.repeat_interleave(users, n), self._in_time[at].long()
 
     def draw(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Items from the sampling distribution, int64, without looking at any user."""

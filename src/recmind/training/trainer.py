@@ -229,7 +229,8 @@ class Trainer:
             self.state.stopped = self.state.misses >= self.config.training.patience
 
     def _interaction_batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-        return self.sampler.batches(self.batch_size, generator)
+        batches = self.sampler.histories if self.model.reads_order else self.sampler.batches
+        return batches(self.batch_size, generator)
 
     def _node_batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches of users and of items; the shorter side comes round again until the longer one is through."""

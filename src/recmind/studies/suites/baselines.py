@@ -24,6 +24,7 @@ NAMES: Final[dict[str, str]] = {
     "simgcl": "SimGCL",
     "xsimgcl": "XSimGCL",
     "lightgcl": "LightGCL",
+    "sasrec": "SASRec",
     "text": "text-only graph",
     "llm-init": "LLM-init",
     "rlmrec-con": "RLMRec-Con",
@@ -32,7 +33,7 @@ NAMES: Final[dict[str, str]] = {
     "kar": "KAR",
     "dropoutnet": "DropoutNet",
 }
-"""Labels of the other models, in the order of the tables: without texts, graphs, texts."""
+"""Labels of the other models, in the order of the tables: without texts, graphs, sequences, texts."""
 
 WITHOUT_CHANCE: Final = ("popularity", "item-knn", "item-knn-text", "content-knn", "sequential-rules", "ease")
 """Models in which nothing is drawn."""

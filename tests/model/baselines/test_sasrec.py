@@ -1,0 +1,156 @@
+"""SASRec against torch's own Transformer layers, one prefix of one user at a time, in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from recmind.config import BaselinesConfig, ModelConfig
+from recmind.errors import ConfigError
+from recmind.model.baselines.sasrec import Block, SASRec, alike, pieces
+from recmind.model.graph import BipartiteGraph, NodeSubset, build_graph
+from recmind.model.registry import build_model
+
+HISTORIES = [[3, 0, 5, 1, 2], [4], [], [1, 3], [6, 5, 4, 3, 2, 1, 0]]
+N_ITEMS = 8
+
+
+@pytest.fixture
+def graph() -> BipartiteGraph:
+    users = [user for user, items in enumerate(HISTORIES) for _ in items]
+    items = [item for items in HISTORIES for item in items]
+    return build_graph(np.array(users, np.int32), np.array(items, np.int32), len(HISTORIES), N_ITEMS)
+
+
+def model_of(graph: BipartiteGraph, *, score: str = "dot", layers: int = 2, **own) -> SASRec:
+    config = ModelConfig(
+        name="sasrec",
+        dim=4,
+        layers=layers,
+        init_std=1.0,
+        score=score,  # type: ignore[arg-type]
+        baselines=BaselinesConfig.model_validate({"sasrec": {"dropout": 0.0, **own}}),
+    )
+    model = build_model(graph.to("cpu", torch.float64), None, config, seed=0).double()
+    assert isinstance(model, SASRec)
+    with torch.no_grad():
+        # Biases and norms begin with zeros and ones, with which much could be wrong unseen.
+        for number, parameter in enumerate(model.parameters()):
+            generator = torch.Generator().manual_seed(number)
+            parameter += 0.3 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    return model
+
+
+def by_torch(model: SASRec, read: list[int | None]) -> Tensor:
+    """The last state of torch's own layers over some items, ``(4,)``; the parameters are the model's."""
+    config, settings = model.config, model.settings
+    rows = [torch.zeros(4, dtype=torch.float64) if item is None else model.items[item] for item in read]
+    x = torch.stack([row + model.places[place] for place, row in enumerate(rows)])[None]
+    for block in model.blocks:
+        assert isinstance(block, Block)
+        layer = nn.TransformerEncoderLayer(4, settings.heads, 4, 0.0, batch_first=True, norm_first=True).double()
+        theirs = {
+            "self_attn.in_proj_weight": block.attend.weight,
+            "self_attn.in_proj_bias": block.attend.bias,
+            "self_attn.out_proj.weight": block.project.weight,
+            "self_attn.out_proj.bias": block.project.bias,
+            "linear1.weight": block.inner.weight,
+            "linear1.bias": block.inner.bias,
+            "linear2.weight": block.outer.weight,
+            "linear2.bias": block.outer.bias,
+            "norm1.weight": block.before_attention.weight,
+            "norm1.bias": block.before_attention.bias,
+            "norm2.weight": block.before_layers.weight,
+            "norm2.bias": block.before_layers.bias,
+        }
+        mask = nn.Transformer.generate_square_subsequent_mask(len(read), dtype=torch.float64)
+        x = torch.func.functional_call(layer, theirs, (x, mask))
+    state = nn.functional.layer_norm(x[0, -1], (4,), model.norm.weight, model.norm.bias)
+    return state / state.norm() if config.score == "cosine" else state
+
+
+@pytest.mark.parametrize("score", ["dot", "cosine"])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_users_and_items_in_use(graph, score: str, heads: int):
+    model = model_of(graph, score=score, heads=heads, length=4)
+    h = model.final(model())
+    for user, items in enumerate(HISTORIES):
+        torch.testing.assert_close(h[user], by_torch(model, [None, *items][-4:]))
+    items = model.items / model.items.norm(dim=1, keepdim=True) if score == "cosine" else model.items
+    torch.testing.assert_close(h[len(HISTORIES) :], items)
+
+
+def test_some_nodes_are_as_among_all(graph):
+    model = model_of(graph)
+    wanted = NodeSubset.of(graph.n_nodes, torch.tensor([1, 4, 6, 12]))
+    torch.testing.assert_close(model(None, wanted).graph, model().graph[wanted.nodes])
+    items_alone = NodeSubset.of(graph.n_nodes, torch.tensor([5, 9]))
+    torch.testing.assert_close(model(None, items_alone).graph, model.items[[0, 4]])
+
+
+@pytest.mark.parametrize("score", ["dot", "cosine"])
+def test_before_each_interaction_a_user_is_what_the_prefix_says(graph, score: str):
+    """Nothing of the item that is looked for, or of later ones, is in the state from which it is looked for."""
+    model = model_of(graph, score=score)
+    users = torch.tensor([4] * 7 + [1] + [0] * 5)
+    found = model.before(users, torch.Generator())
+    prefixes = [HISTORIES[user][:place] for user in (4, 1, 0) for place in range(len(HISTORIES[user]))]
+    expected = torch.stack([by_torch(model, [None, *had]) for had in prefixes])
+    torch.testing.assert_close(found, expected)
+    target = torch.randn(found.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    parameters = list(model.parameters())
+    ours = torch.autograd.grad((found * target).sum(), parameters)
+    theirs = torch.autograd.grad((expected * target).sum(), parameters)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_a_long_history_is_learnt_from_in_pieces(graph):
+    model = model_of(graph, length=3)
+    found = model.before(torch.full((7,), 4), torch.Generator())
+    # Seven interactions are one, three and three; what is read begins with the item before them.
+    rows = [None, *HISTORIES[4]]
+    expected = [by_torch(model, rows[begin : place + 1]) for place, begin in enumerate([0, 1, 1, 1, 4, 4, 4])]
+    torch.testing.assert_close(found, torch.stack(expected))
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 12))
+def test_pieces_hold_everything_once(counts: list[int], longest: int):
+    whose, first, lengths = pieces(torch.tensor(counts), longest)
+    places = [
+        (user, place)
+        for user, begin, length in zip(whose.tolist(), first.tolist(), lengths.tolist(), strict=True)
+        for place in range(begin, begin + length)
+    ]
+    assert places == [(user, place) for user, count in enumerate(counts) for place in range(count)]
+    assert lengths.min() >= 1 and lengths.max() <= longest
+    # Only the first piece of a history may be short.
+    assert all(length == longest for begin, length in zip(first.tolist(), lengths.tolist(), strict=True) if begin)
+
+
+@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 2000))
+def test_groups_are_alike_and_small(lengths: list[int], places: int):
+    groups = list(alike(torch.tensor(lengths, dtype=torch.int64), places))
+    assert sorted(int(i) for group in groups for i in group) == list(range(len(lengths)))
+    for group in groups:
+        own = torch.tensor(lengths)[group]
+        assert own.max() <= 1.26 * own.min() + 1
+        assert len(group) == 1 or len(group) * int(own.max()) <= places
+
+
+def test_dropout_is_drawn_in_training_alone(graph):
+    model = model_of(graph, dropout=0.5)
+    users = torch.tensor([0] * 5 + [1])
+    drawn = [model.before(users, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    torch.testing.assert_close(drawn[0], drawn[1], rtol=0, atol=0)
+    assert (drawn[0] - drawn[2]).abs().max() > 0.01
+    torch.testing.assert_close(model().graph[0], by_torch(model, [None, *HISTORIES[0]]))
+
+
+def test_heads_that_do_not_divide_the_dimensions_are_refused(graph):
+    with pytest.raises(ConfigError, match=r"sasrec\.heads(.|\n)*3(.|\n)*a divisor of model\.dim = 4"):
+        model_of(graph, heads=3)
