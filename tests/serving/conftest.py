@@ -42,6 +42,12 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "default",
         {"model.recent.weight": 1.5, "model.recent.items": 3, "training.calibrate": False},
     ),
+    "in-order": (
+        "recmind",
+        "default",
+        {"model.sequence.weight": 2.0, "model.sequence.heads": 2, "model.sequence.length": 6},
+    ),
+    "in-order-dot": ("recmind", "default", {"model.sequence.weight": 0.5, "model.score": "dot"}),
     "sequence": ("recmind", "default", {"model.transitions.weight": 3.0, "training.calibrate": False}),
     "sequence-lightgcn": ("lightgcn", "default", {"model.transitions.weight": 3.0}),
     "text": ("text", "default", {}),

@@ -26,6 +26,8 @@ FOLDING = [
     "no-gate",
     "no-layer",
     "latest",
+    "in-order",
+    "in-order-dot",
     "text",
     "lightgcn",
     "xsimgcl",

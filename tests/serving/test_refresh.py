@@ -107,7 +107,7 @@ def whole(run: Path, items: pl.DataFrame, users: pl.DataFrame | None = None) -> 
     about = (found.users, found.users_known) if own else (None, None)
     model = recommender.trained.graph_model(TextInputs.from_arrays(found.items, found.items_known, *about))
     with torch.no_grad():
-        h = model.final(model())
+        h = model.vectors()
     return h[:USERS], h[USERS:]
 
 

@@ -58,6 +58,23 @@ class RecentConfig(Settings):
     """How many of the latest items count."""
 
 
+class SequenceConfig(Settings):
+    """The sequence encoder of `recmind`: a causal Transformer that reads the vectors of a user's items in their order
+    and is trained along to say which item comes next (`recmind.model.sequence`)."""
+
+    weight: Annotated[float, Field(ge=0.0)] = 0.0
+    """ρ_S in h_u + ρ_S s_u, with s_u the encoder's state after the user's history. 0: there is no encoder (the
+    paper)."""
+    blocks: Positive = 1
+    """How many blocks of attention and layers there are."""
+    heads: Positive = 1
+    """How many parts of the vectors attend on their own; a divisor of `model.dim`."""
+    length: Positive = 100
+    """How many of a user's latest items are read. Longer histories are learnt from in pieces of this length."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    """Share of the entries that are dropped in training."""
+
+
 class TransitionsConfig(Settings):
     """What came after a user's latest items in the histories of others, as a sparse term of the score:
     σ Σ_m ω_m T_{j_m, i}, j_0 the user's latest item, j_1 the one before. Read by every model that is trained on the
@@ -105,7 +122,8 @@ class ModelConfig(Settings):
     """`recmind`, or a baseline: `lightgcn`, `text` (graph over text embeddings alone), `popularity`, `item-knn`,
     `item-knn-text` (item neighbours and likeness of texts), `content-knn` (likeness of texts alone),
     `sequential-rules` (what came after the latest items), `ease`, `bpr-mf`, `ials`, `ngcf`, `sgl`, `simgcl`, `xsimgcl`,
-    `lightgcl`; with texts `llm-init`, `rlmrec-con`, `rlmrec-gen`, `alpharec`, `kar`, `dropoutnet`."""
+    `lightgcl`, `sasrec` (a Transformer over histories); with texts `llm-init`, `rlmrec-con`, `rlmrec-gen`, `alpharec`,
+    `kar`, `dropoutnet`."""
     dim: Positive = 64
     """d, the size of every node's vector."""
     layers: Annotated[int, Field(ge=0, le=8)] = 2
@@ -152,6 +170,8 @@ class ModelConfig(Settings):
     """The gate."""
     recent: RecentConfig = RecentConfig()
     """The latest items of a user."""
+    sequence: SequenceConfig = SequenceConfig()
+    """Histories read in order."""
     transitions: TransitionsConfig = TransitionsConfig()
     """What came next."""
     baselines: BaselinesConfig = BaselinesConfig()

@@ -13,6 +13,7 @@ from recmind.model.gating import Gate, late_gate, propagate_gated
 from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.language_view import LanguageView, TextInputs
 from recmind.model.propagation import gather_rows, propagate
+from recmind.model.sequence import SequenceEncoder, checked_heads
 from recmind.model.text_links import TextLinks, near_by_text, text_links
 from recmind.model.views import GraphModel, Views, score_space, storage_of
 
@@ -27,13 +28,14 @@ class RecMind(GraphModel):
     start                 E^(0) free; + z^L and + S E_free of items alike by text, if so set
     final                 h = α z^G + (1-α) z^L, α by how much of z^L is text if so set
     late fusion           γ of the two views in place of the gates and of α, if so set
+    sequence              h_u + ρ_S s_u, s_u read off h_i of the user's items in order, if so set
     score                 ⟨h_u, h_i⟩, or their cosine; + w d̃_i if so set
     ====================  =====================================================
 
     Switches of the configuration turn each part back to the paper or off:
     ``model.initial`` (E^(0) free, or free plus z^L), ``model.text_links`` (S), ``model.missing_text``,
     ``model.gate.kind``, ``model.score``, ``model.popularity``,
-    ``model.projection``, ``model.alpha``, ``model.alpha_by_text``.
+    ``model.projection``, ``model.alpha``, ``model.alpha_by_text``, ``model.sequence``.
     """
 
     def __init__(self, graph: BipartiteGraph, texts: TextInputs, config: ModelConfig) -> None:
@@ -56,6 +58,47 @@ class RecMind(GraphModel):
         self.log_degree = graph.normalised_log_degree()
         self.popularity = nn.Parameter(torch.zeros(())) if config.popularity else None
         self.ones = torch.ones(self.n_users, device=self.log_degree.device, dtype=self.log_degree.dtype)
+        self.sequence = self._encoder() if config.sequence.weight else None
+
+    def _encoder(self) -> SequenceEncoder:
+        settings, dim = self.config.sequence, self.config.dim
+        # A row of length 1 has numbers of this size; places should be heard beside them.
+        std = dim**-0.5 if self.config.score == "cosine" else self.config.init_std
+        return SequenceEncoder(
+            self.graph,
+            dim=dim,
+            blocks=settings.blocks,
+            heads=checked_heads(settings.heads, dim, "model.sequence.heads"),
+            length=settings.length,
+            dropout=settings.dropout,
+            init_std=std,
+            precision=self.config.precision,
+        )
+
+    @property
+    def reads_order(self) -> bool:
+        """Whether there is a sequence encoder."""
+        return self.sequence is not None
+
+    def readings(self, h: Tensor, wanted: NodeSubset, users: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """h of the users, and s, right before each interaction, from h of the items."""
+        found, d = super().readings(h, wanted, users, generator), self.config.dim
+        if self.sequence is None:
+            return found
+        vectors = h[:, :d]
+
+        def items(codes: Tensor) -> Tensor:
+            return gather_rows(vectors, wanted.locate(codes + self.n_users))
+
+        states = score_space(self.sequence.before(users, items, generator), self.config.score)
+        return [*found, torch.cat([states, found[0][:, d:]], dim=1)]
+
+    def states(self, items: Tensor) -> Tensor | None:
+        """s of all users, ``(n_users, d)``."""
+        if self.sequence is None:
+            return None
+        users = torch.arange(self.n_users, device=items.device)
+        return score_space(self.sequence.after(users, lambda codes: items[codes]), self.config.score)
 
     @property
     def bias_columns(self) -> int:

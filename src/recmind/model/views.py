@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from recmind.config import ModelConfig
 from recmind.model.graph import BipartiteGraph, NodeSubset
+from recmind.model.propagation import gather_rows
 from recmind.model.recent import add_recent
 from recmind.model.transitions import ComesNext
 
@@ -87,24 +88,25 @@ class GraphModel(nn.Module):
 
     @property
     def reads_order(self) -> bool:
-        """Whether a user's vector depends on what came before what, so that training asks for it :meth:`before` each
-        interaction. Batches then hold all interactions of their users, in the order of time."""
+        """Whether training needs all interactions of a user in one batch, in the order of time."""
         return False
 
-    def before(self, users: Tensor, generator: torch.Generator) -> Tensor:
-        """h of users right before each of their interactions, ``(b, d)``, of a model that reads their order.
+    def readings(self, h: Tensor, wanted: NodeSubset, users: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """The users of a batch's interactions as the recommendation loss takes them: one term for each, ``(b, d)``.
 
         Parameters
         ----------
+        h:
+            Of the wanted nodes, ``(k, d)``.
         users:
-            int64 ``(b,)``, as often as they have interactions, one after the other.
-
-        Raises
-        ------
-        NotImplementedError
-            If the model does not read the order.
+            Whose the interactions are, int64 ``(b,)``; of a model that reads the order all of a user's, as they came.
         """
-        raise NotImplementedError
+        return [gather_rows(h, wanted.locate(users))]
+
+    def states(self, items: Tensor) -> Tensor | None:
+        """s, what the users' histories say of them when they are read in order, ``(n_users, d)``, from h of the items
+        ``(n_items, d)``; ``None`` for a model that adds nothing of the kind to h."""
+        return None
 
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
         """Views of the wanted nodes, or of all; with a generator as in training, without as in use.
@@ -124,15 +126,18 @@ class GraphModel(nn.Module):
     @torch.no_grad()
     def vectors(self) -> Tensor:
         """h of all nodes as it is used, ``(n_nodes, d)``, or one column more with a popularity term: that of
-        :meth:`final`, and for users what their latest items add (``model.recent``)."""
+        :meth:`final`, and for users what their histories (``model.sequence``) and their latest items
+        (``model.recent``) add."""
         h = self.final(self())
-        weight, settings = self.recent_weight, self.config.recent
-        if not weight:
-            return h
         d, n = h.shape[1] - self.bias_columns, self.n_users
-        users = add_recent(
-            h[:n, :d], h[n:, :d], self.graph, weight, settings.decay, settings.items, unit=self.config.score == "cosine"
-        )
+        users, items = h[:n, :d], h[n:, :d]
+        states = self.states(items)
+        if states is not None:
+            users = score_space(users + self.config.sequence.weight * states, self.config.score)
+        weight, settings = self.recent_weight, self.config.recent
+        if weight:
+            unit = self.config.score == "cosine"
+            users = add_recent(users, items, self.graph, weight, settings.decay, settings.items, unit=unit)
         return torch.cat([torch.cat([users, h[:n, d:]], dim=1), h[n:]])
 
     @torch.no_grad()

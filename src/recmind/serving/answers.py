@@ -60,13 +60,14 @@ class Reason:
     item_id, score:
         The item and ⟨h_u, h_i⟩ + w d̃_i and what came next, or with a wish the score of :mod:`recmind.serving.wishes`.
     language, graph, cross, popularity, sequence:
-        Parts of the score; their sum is the score. ``sequence`` is what came after the latest items in the histories
-        of others.
+        Parts of the score; their sum is the score. ``sequence`` is what the history says when it is read in
+        order, and what came after the latest items in the histories of others.
     history:
         What each item of the history carries, the largest first, with ``own`` and ``popularity`` adding up to the
         score; empty where the taste is not made of a history.
     own:
-        What the user's own free vector, own text or words typed in carry: of a wish all of it.
+        What the user's own free vector, own text or words typed in carry: of a wish all of it. And what the order of
+        the history says as a whole, beyond what each of the latest items changes in it.
     words:
         Words of the item's text nearest to the taste, the nearest first; empty where they were not asked for, or
         the model reads no texts.
@@ -137,7 +138,7 @@ class Status:
         How much there is.
     can:
         What the model can do: ``fold`` (histories of unseen users), ``text`` (words, new items), ``gate``,
-        ``sequence`` (what came next).
+        ``sequence`` (the order of a history, what came next).
     """
 
     bundle: str

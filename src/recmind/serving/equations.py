@@ -13,6 +13,7 @@ from recmind.model.baselines.text import TextGraph
 from recmind.model.recmind import RecMind
 from recmind.model.views import GraphModel, Views
 from recmind.serving.folding import Equations, Folding
+from recmind.serving.sequence import PREFIX
 
 Array = np.ndarray
 
@@ -92,6 +93,8 @@ def _readings(model: GraphModel, views: Views, dim: int, own_text: bool, cosine:
         recent_weight=model.recent_weight,
         recent_decay=recent.decay,
         recent_items=recent.items,
+        sequence_weight=model.config.sequence.weight if isinstance(model, RecMind) else 0.0,
+        sequence_heads=model.config.sequence.heads,
         transition_weight=model.transition_weight,
         transition_recency=model.config.transitions.recency,
         transition_items=model.config.transitions.items,
@@ -152,6 +155,8 @@ def _with_texts(
     read = model.language.read
     known = torch.ones(len(language)) if read is None else read[:, 0]
     parameters = {name: value.numpy() for name, value in model.language.state_dict().items()}
+    if isinstance(model, RecMind) and model.sequence is not None:
+        parameters |= {f"{PREFIX}{name}": value.numpy() for name, value in model.sequence.state_dict().items()}
     lengths = v.norm(dim=1).numpy() if equations.cosine else None
     return Leaves(equations, language.numpy(), known.numpy(), messages=messages, parameters=parameters, lengths=lengths)
 
@@ -193,6 +198,8 @@ def _deviation(leaves: Leaves, model: GraphModel, h: Tensor) -> float:
             if language is None or known is None or not leaves.equations.own_text
             else (language[user], bool(known[user])),
         )
+        if folding.reads:
+            taste = folding.with_sequence(taste, h[n + items[-folding.reads :], :dim].numpy())
         latest = items[-leaves.equations.recent_items :]
         # Which part of h is language does not matter here.
         taste = folding.with_latest(taste, h[n + latest, :dim].numpy(), np.zeros((len(latest), dim), np.float32))

@@ -17,8 +17,12 @@ training items, it is the model's own h, up to rounding. For somebody new it is
 what h would be if the items did not notice one user more. New users have no
 free part, and neither the items' degrees nor their layers count them.
 
-Where the latest items count (``model.recent``), the user's h is then brought to
-length 1 again after it was given its share of theirs:
+Where histories are read in order (``model.sequence``), the user's h is then brought
+to length 1 again after it was given h_u + ρ_S s_u, with s_u the encoder's state
+after the history (:mod:`recmind.serving.sequence`), of length 1 too for cosines.
+
+Where the latest items count (``model.recent``), it is brought to length 1 once more
+after it was given its share of theirs:
 
     h_u + ρ Σ_m ω_m h_{j_m}, j_0 the latest item and ω_m ∝ decay^m
 
@@ -33,12 +37,17 @@ A wish in words is not folded: it is compared with the items' texts (:mod:`recmi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from recmind.serving.sequence import SequenceReader
+
 Array = np.ndarray
+
+NAMED = 10
+"""How many of the latest items are told apart in the state after a history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +77,8 @@ class Equations:
         Mean d̃ of the items that were bought, which new items get.
     recent_weight, recent_decay, recent_items:
         ρ, how ω falls from one of the latest items to the one before, and how many of them count.
+    sequence_weight, sequence_heads:
+        ρ_S of the state after the history, 0 for a model that does not read it in order, and the encoder's heads.
     transition_weight, transition_recency, transition_items:
         σ, what counts that came after the latest items, how its ω falls, and how many of them count
         (:mod:`recmind.serving.following`).
@@ -93,6 +104,8 @@ class Equations:
     recent_weight: float = 0.0
     recent_decay: float = 0.5
     recent_items: int = 10
+    sequence_weight: float = 0.0
+    sequence_heads: int = 1
     transition_weight: float = 0.0
     transition_recency: float = 0.7
     transition_items: int = 10
@@ -129,6 +142,8 @@ class Taste:
         Codes of the history, ``(n,)``.
     carried:
         What each of them adds to h, ``(n, d)``; h less their sum is the user's own.
+    read:
+        The part of h that is the state after the history, ``(d,)``; ``None`` where it is not read in order.
     """
 
     vector: Array
@@ -136,6 +151,7 @@ class Taste:
     view: Array
     items: Array
     carried: Array
+    read: Array | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +183,7 @@ class Folding:
     Parameters
     ----------
     parameters:
-        ``projection.*``, ``fallback.*`` and ``gate.*`` as the model calls them; nothing for a model without texts.
+        ``projection.*``, ``fallback.*``, ``gate.*`` and ``sequence.*`` as the model calls them, as far as it has them.
     """
 
     def __init__(self, equations: Equations, parameters: Mapping[str, Array]) -> None:
@@ -175,6 +191,7 @@ class Folding:
         self._projection = _network(parameters, "projection")
         self._fallback = _network(parameters, "fallback")
         self._gate = (parameters["gate.weight"], parameters["gate.bias"]) if "gate.weight" in parameters else None
+        self._sequence = SequenceReader(parameters, equations.sequence_heads) if equations.sequence_weight else None
 
     def project(self, texts: Array, known: Array) -> Array:
         """z^L of nodes without an edge from z̃ ``(n, d_lm)`` and whether there is a text ``(n,)``: ``(n, d)``."""
@@ -253,6 +270,49 @@ class Folding:
         scale = self._to_length(v)
         return Taste(scale * v, scale * b * z, z, items, scale * carried)
 
+    @property
+    def reads(self) -> int:
+        """How many of the latest items are read in order, 0 for a model that does not."""
+        return 0 if self._sequence is None else self._sequence.length
+
+    def with_sequence(self, taste: Taste, vectors: Array) -> Taste:
+        """A taste with what its items say in their order.
+
+        Parameters
+        ----------
+        vectors:
+            h of the latest items, in the order of time, ``(m, d)``; m is the number of items, :attr:`reads` at most.
+        """
+        if self._sequence is None:
+            return taste
+        state = self._sequence.state(vectors)
+        read = np.float32(self.equations.sequence_weight) * (unit(state) if self.equations.cosine else state)
+        vector = taste.vector + read
+        scale = self._to_length(vector)
+        return Taste(
+            scale * vector, scale * taste.language, taste.view, taste.items, scale * taste.carried, scale * read
+        )
+
+    def by_item(self, taste: Taste, vectors: Array) -> Taste:
+        """A taste in which the latest items carry what each of them changes in the state after the history.
+
+        That is the state as it is less the state without the item: what it says in its place, beside the others. The
+        rest stays the user's own. A pass of the encoder for each of the latest :data:`NAMED` items.
+
+        Parameters
+        ----------
+        vectors:
+            As in :meth:`with_sequence`, and of the item before these, which is read in the place of one that is not.
+        """
+        if self._sequence is None or taste.read is None:
+            return taste
+        weight = np.linalg.norm(taste.read) if self.equations.cosine else np.float32(self.equations.sequence_weight)
+        carried = taste.carried.copy()
+        for back in range(1, min(NAMED, self.reads, len(vectors)) + 1):
+            state = self._sequence.state(np.delete(vectors, len(vectors) - back, axis=0))
+            carried[-back] += taste.read - weight * (unit(state) if self.equations.cosine else state)
+        return replace(taste, carried=carried)
+
     def with_latest(self, taste: Taste, vectors: Array, language: Array) -> Taste:
         """A taste with what its latest items add.
 
@@ -274,7 +334,8 @@ class Folding:
         vector = taste.vector + (shares * vectors).sum(axis=0)
         scale = self._to_length(vector)
         together = taste.language + (shares * language).sum(axis=0)
-        return Taste(scale * vector, scale * together, taste.view, taste.items, scale * carried)
+        read = None if taste.read is None else scale * taste.read
+        return Taste(scale * vector, scale * together, taste.view, taste.items, scale * carried, read)
 
     def _read_together(self, texts: Array | None, known: Array) -> tuple[Array, bool]:
         """z^L of somebody without a text of its own: W of the normalised mean of the items' z̃."""

@@ -168,6 +168,8 @@ class Reader:
         state = self._state
         codes = [state.item_code(item) for item in items]
         taste, heard, wish = self._taste(state, user, history, text, text_weight)
+        if taste is not None:
+            taste = state.by_item(taste, heard)
         row = None if user is None else state.find_user(user)[0]
         found = [
             reason(state, taste, code, heard=heard, history_items=history_items, user=row, wish=wish) for code in codes
@@ -237,13 +239,13 @@ class Reader:
     @property
     def can(self) -> dict[str, bool]:
         """What the model can do: ``fold`` histories of unseen users, read a ``text``, show a ``gate``, know what came
-        next (``sequence``)."""
+        next or read histories in order (``sequence``)."""
         base = self._state.base
         return {
             "fold": base.equations.folds,
             "text": base.equations.reads,
             "gate": BundleTensors.ITEMS_GATES in base.tables,
-            "sequence": base.following is not None,
+            "sequence": base.following is not None or base.folding.reads > 0,
         }
 
     @property

@@ -4,16 +4,19 @@ h_v = l_v + g_v, where l_v is the node's own language view times what it is
 multiplied with in h, and g_v is all the rest: the node's free vector and what
 flowed in from its neighbours, whose texts are part of that. So
 
-    s(u, i) = l_u·l_i  +  g_u·g_i  +  (l_u·g_i + g_u·l_i)  +  w d̃_i      +  σ Σ_m ω_m T_{j_m, i}
+    s(u, i) = l_u·l_i  +  g_u·g_i  +  (l_u·g_i + g_u·l_i)  +  w d̃_i      +  r_u·h_i + σ Σ_m ω_m T_{j_m, i}
               language    graph       cross                   popularity    sequence
 
-with the last part what came after the latest items j_m in the histories of others
-(:mod:`recmind.serving.following`), of models that count it.
+with r_u the part of h_u that is the state after the history, read in order
+(:mod:`recmind.serving.sequence`; then g_u is what is left without it), and the last part
+what came after the latest items j_m in the histories of others
+(:mod:`recmind.serving.following`), of models that have them.
 
 A user's h is also a sum over the history, h_u = own + Σ_j c_j, with c_j what
 item j sends through the graph and adds to the mean language view
 (:mod:`recmind.serving.folding`), and ``own`` the user's free vector or own
-text, so
+text, and what the history says as a whole: of r_u the latest items carry what each of them changes in it
+(:meth:`~recmind.serving.folding.Folding.by_item`). So
 
     s(u, i) = own·h_i + Σ_j (c_j·h_i + σ ω_j T_ji) + w d̃_i
 
@@ -96,12 +99,13 @@ def reason(
         wished = wish.weight * wish.by_text.factor * (float(wish.likeness[item]) - wish.by_text.mean)
     h, popularity = row[:-1], scale * float(state.base.equations.popularity * row[-1])
     vector, of_user = scale * taste.vector.astype(np.float64), scale * taste.language.astype(np.float64)
-    graph_user, graph_item = vector - of_user, h - of_item
+    read = np.zeros_like(vector) if taste.read is None else scale * taste.read.astype(np.float64)
+    graph_user, graph_item = vector - of_user - read, h - of_item
     carried = np.zeros(len(heard))
     if len(taste.items):  # else the model does not fold, and a vector is not made of a history
         carried += scale * (taste.carried.astype(np.float64) @ h)
     followed = np.zeros(len(heard)) if following is None else scale * following.parts(heard, state.near(item))
-    sequence = float(followed.sum()) - scale * usual
+    sequence = float(read @ h) + float(followed.sum()) - scale * usual
     own = float(vector @ h) - float(carried.sum()) + wished - scale * usual
     carried += followed
     there = np.array([state.is_there(int(code)) for code in heard], dtype=bool)
@@ -109,7 +113,7 @@ def reason(
     named = [place for place in largest if there[place] and (len(taste.items) or followed[place])][:history_items]
     return Reason(
         item_id=state.item_id(item),
-        score=float(vector @ h) + popularity + sequence + wished,
+        score=float(vector @ h) + popularity + float(followed.sum()) - scale * usual + wished,
         language=float(of_user @ of_item) + wished,
         graph=float(graph_user @ graph_item),
         cross=float(of_user @ graph_item + graph_user @ of_item),

@@ -281,6 +281,13 @@ class State:
         # Without anything new it is the trained vector, bit by bit.
         return taste if later else replace(taste, vector=vector)
 
+    def by_item(self, taste: Taste, items: Array) -> Taste:
+        """A taste made of these items, oldest first, with what each of the latest says in the order of all of them."""
+        folding = self.base.folding
+        if not folding.reads:
+            return taste
+        return folding.by_item(taste, self.rows(BundleTensors.ITEMS, items[-folding.reads - 1 :])[:, :-1])
+
     def taste_for(self, items: Array) -> Taste:
         """h of somebody of whom only these items are known."""
         if not self.base.equations.folds:
@@ -305,6 +312,9 @@ class State:
             free=free,
             view=view,
         )
+        if self.base.folding.reads:
+            read = items[-self.base.folding.reads :]
+            taste = self.base.folding.with_sequence(taste, self.rows(BundleTensors.ITEMS, read)[:, :-1])
         latest = items[-equations.recent_items :] if equations.recent_weight else items[:0]
         h = self.rows(BundleTensors.ITEMS, latest)[:, :-1]
         language = np.zeros_like(h)

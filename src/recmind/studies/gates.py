@@ -8,7 +8,8 @@ Where E^(0) contains the language view (``model.initial = "free+text"``), γ E^(
 language too, and γ alone says little about how much of a vector is language. With the
 gates held fixed, h before its normalisation is linear in the free vectors and the language
 views, h = h_F + h_L, and ⟨h_L, h⟩ / ⟨h, h⟩ is the share of the language; the two shares
-of a node add up to 1.
+of a node add up to 1. That is h of the two views; what the order of a user's history adds
+(``model.sequence``, ``model.recent``) comes after it.
 """
 
 from __future__ import annotations

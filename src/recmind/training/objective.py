@@ -60,23 +60,21 @@ class Objective:
         """Loss of the joint phase for a batch of interactions, int64 ``(b,)`` each."""
         settings, n_users = self.config.training, self.model.n_users
         drawn = self._draw(users, generator).to(users.device)  # shared (n,), or own (b, n)
-        catalogue = items + n_users, drawn.flatten() + n_users
-        nodes = catalogue if self.model.reads_order else (users, *catalogue)
-        wanted = NodeSubset.of(n_users + self.model.n_items, *nodes)
+        wanted = NodeSubset.of(n_users + self.model.n_items, users, items + n_users, drawn.flatten() + n_users)
         views = self.model(generator, wanted)
         h = self.model.final(views)
         h_items = gather_rows(h, wanted.locate(items + n_users))
-        if self.model.reads_order:
-            h_users = self.model.before(users, generator)
-        else:
-            h_users = gather_rows(h, wanted.locate(users))
-        h_users = h_users / settings.temperatures[0]
-        positive = (h_users * h_items).sum(1)
-        if settings.loss == "softmax":
-            cf = sampled_softmax(positive, self._shared_scores(h_users, h, wanted, items, drawn), overwrite=True)
-        else:
-            negative, drawn = self._own_scores(h_users, h, wanted, drawn)
-            cf = bpr(positive, negative)
+        cf, kept = views.graph.new_zeros(()), drawn
+        for reading in self.model.readings(h, wanted, users, generator):
+            h_users = reading / settings.temperatures[0]
+            positive = (h_users * h_items).sum(1)
+            if settings.loss == "softmax":
+                scores = self._shared_scores(h_users, h, wanted, items, drawn)
+                cf = cf + sampled_softmax(positive, scores, overwrite=True)
+            else:
+                negative, kept = self._own_scores(h_users, h, wanted, drawn)
+                cf = cf + bpr(positive, negative)
+        drawn = kept
         total, alignment = cf, cf.new_zeros(())
         if self.aligned and self.config.alignment.weight:
             alignment = self.alignment(views, users, items, generator)

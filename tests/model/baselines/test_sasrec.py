@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from recmind.config import BaselinesConfig, ModelConfig
 from recmind.errors import ConfigError
-from recmind.model.baselines.sasrec import Block, SASRec, alike, pieces
+from recmind.model.baselines.sasrec import SASRec
 from recmind.model.graph import BipartiteGraph, NodeSubset, build_graph
 from recmind.model.registry import build_model
+from recmind.model.sequence import Block
 
 HISTORIES = [[3, 0, 5, 1, 2], [4], [], [1, 3], [6, 5, 4, 3, 2, 1, 0]]
 N_ITEMS = 8
@@ -47,12 +46,13 @@ def model_of(graph: BipartiteGraph, *, score: str = "dot", layers: int = 2, **ow
 
 def by_torch(model: SASRec, read: list[int | None]) -> Tensor:
     """The last state of torch's own layers over some items, ``(4,)``; the parameters are the model's."""
-    config, settings = model.config, model.settings
-    rows = [torch.zeros(4, dtype=torch.float64) if item is None else model.items[item] for item in read]
-    x = torch.stack([row + model.places[place] for place, row in enumerate(rows)])[None]
-    for block in model.blocks:
+    encoder, heads = model.sequence, model.config.baselines.sasrec.heads
+    items = model.items / model.items.norm(dim=1, keepdim=True) if model.config.score == "cosine" else model.items
+    rows = [torch.zeros(4, dtype=torch.float64) if item is None else items[item] for item in read]
+    x = torch.stack([row + encoder.places[place] for place, row in enumerate(rows)])[None]
+    for block in encoder.blocks:
         assert isinstance(block, Block)
-        layer = nn.TransformerEncoderLayer(4, settings.heads, 4, 0.0, batch_first=True, norm_first=True).double()
+        layer = nn.TransformerEncoderLayer(4, heads, 4, 0.0, batch_first=True, norm_first=True).double()
         theirs = {
             "self_attn.in_proj_weight": block.attend.weight,
             "self_attn.in_proj_bias": block.attend.bias,
@@ -69,8 +69,16 @@ def by_torch(model: SASRec, read: list[int | None]) -> Tensor:
         }
         mask = nn.Transformer.generate_square_subsequent_mask(len(read), dtype=torch.float64)
         x = torch.func.functional_call(layer, theirs, (x, mask))
-    state = nn.functional.layer_norm(x[0, -1], (4,), model.norm.weight, model.norm.bias)
-    return state / state.norm() if config.score == "cosine" else state
+    state = nn.functional.layer_norm(x[0, -1], (4,), encoder.norm.weight, encoder.norm.bias)
+    return state / state.norm() if model.config.score == "cosine" else state
+
+
+def before(model: SASRec, users: Tensor, seed: int = 0) -> Tensor:
+    """What the loss takes for a batch of whole users."""
+    generator = torch.Generator().manual_seed(seed)
+    wanted = NodeSubset.of(model.graph.n_nodes, torch.arange(model.graph.n_nodes))
+    (found,) = model.readings(model.final(model(generator, wanted)), wanted, users, generator)
+    return found
 
 
 @pytest.mark.parametrize("score", ["dot", "cosine"])
@@ -97,7 +105,7 @@ def test_before_each_interaction_a_user_is_what_the_prefix_says(graph, score: st
     """Nothing of the item that is looked for, or of later ones, is in the state from which it is looked for."""
     model = model_of(graph, score=score)
     users = torch.tensor([4] * 7 + [1] + [0] * 5)
-    found = model.before(users, torch.Generator())
+    found = before(model, users)
     prefixes = [HISTORIES[user][:place] for user in (4, 1, 0) for place in range(len(HISTORIES[user]))]
     expected = torch.stack([by_torch(model, [None, *had]) for had in prefixes])
     torch.testing.assert_close(found, expected)
@@ -111,41 +119,17 @@ def test_before_each_interaction_a_user_is_what_the_prefix_says(graph, score: st
 
 def test_a_long_history_is_learnt_from_in_pieces(graph):
     model = model_of(graph, length=3)
-    found = model.before(torch.full((7,), 4), torch.Generator())
+    found = before(model, torch.full((7,), 4))
     # Seven interactions are one, three and three; what is read begins with the item before them.
     rows = [None, *HISTORIES[4]]
     expected = [by_torch(model, rows[begin : place + 1]) for place, begin in enumerate([0, 1, 1, 1, 4, 4, 4])]
     torch.testing.assert_close(found, torch.stack(expected))
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 12))
-def test_pieces_hold_everything_once(counts: list[int], longest: int):
-    whose, first, lengths = pieces(torch.tensor(counts), longest)
-    places = [
-        (user, place)
-        for user, begin, length in zip(whose.tolist(), first.tolist(), lengths.tolist(), strict=True)
-        for place in range(begin, begin + length)
-    ]
-    assert places == [(user, place) for user, count in enumerate(counts) for place in range(count)]
-    assert lengths.min() >= 1 and lengths.max() <= longest
-    # Only the first piece of a history may be short.
-    assert all(length == longest for begin, length in zip(first.tolist(), lengths.tolist(), strict=True) if begin)
-
-
-@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 2000))
-def test_groups_are_alike_and_small(lengths: list[int], places: int):
-    groups = list(alike(torch.tensor(lengths, dtype=torch.int64), places))
-    assert sorted(int(i) for group in groups for i in group) == list(range(len(lengths)))
-    for group in groups:
-        own = torch.tensor(lengths)[group]
-        assert own.max() <= 1.26 * own.min() + 1
-        assert len(group) == 1 or len(group) * int(own.max()) <= places
-
-
 def test_dropout_is_drawn_in_training_alone(graph):
     model = model_of(graph, dropout=0.5)
     users = torch.tensor([0] * 5 + [1])
-    drawn = [model.before(users, torch.Generator().manual_seed(seed)) for seed in (0, 0, 1)]
+    drawn = [before(model, users, seed) for seed in (0, 0, 1)]
     torch.testing.assert_close(drawn[0], drawn[1], rtol=0, atol=0)
     assert (drawn[0] - drawn[2]).abs().max() > 0.01
     torch.testing.assert_close(model().graph[0], by_torch(model, [None, *HISTORIES[0]]))

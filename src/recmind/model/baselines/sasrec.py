@@ -1,63 +1,43 @@
-"""SASRec (Kang and McAuley 2018, arXiv 1808.09781): a causal Transformer reads each user's history in order."""
+"""SASRec (Kang and McAuley 2018, arXiv 1808.09781): histories read in order, and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from recmind.config import ModelConfig
-from recmind.errors import ConfigError
 from recmind.model.graph import BipartiteGraph, NodeSubset
-from recmind.model.node_texts import in_precision
 from recmind.model.propagation import gather_rows
+from recmind.model.sequence import SequenceEncoder, checked_heads
 from recmind.model.views import GraphModel, Views, score_space
-
-_TOGETHER = 2**16
-"""Places in histories that are read at once."""
 
 
 class SASRec(GraphModel):
-    """h_u = LN(x_n), the last row of the user's history after the last block; h_i = m_i.
-
-    ==========  ===============================================================================
-    input       x_t = m_{j_{t-1}} + p_t: the item before the one that is looked for, and its place.
-                Before a user's first item is nothing, m = 0
-    block       x ← x + A(LN(x)), then x ← x + W_2 relu(W_1 LN(x) + b_1) + b_2
-    A           causal attention: no row sees a later one
-    dropout     of x and of what is added to it, in training
-    ==========  ===============================================================================
+    """h_i = m_i, free, and h_u the state after the user's history, read as m (:mod:`recmind.model.sequence`).
 
     Every interaction of the training part is looked for, from what the user
-    had before it (:meth:`before`); in use it is the next one, from everything. The
-    paper has one negative for each and a binary cross-entropy; with the softmax
-    over many negatives that the recipe takes the model is far stronger
-    (Klenitskiy and Vasilev 2023, arXiv 2309.07602). A history longer than
-    ``length`` is cut into pieces, where the paper keeps the last one: so all models
-    learn from the same interactions. Places are counted from the start, where the
-    paper counts from the end: so a state in training is the one that the user had
-    then. Attention weights are not dropped, and a user without a history is given
-    what comes first in others.
+    had before it; in use it is the next one, from everything. The paper has one
+    negative for each and a binary cross-entropy; with the softmax over many
+    negatives that the recipe takes the model is far stronger (Klenitskiy and
+    Vasilev 2023, arXiv 2309.07602).
     """
 
     def __init__(self, graph: BipartiteGraph, config: ModelConfig) -> None:
         super().__init__()
         settings = config.baselines.sasrec
-        if config.dim % settings.heads:
-            raise ConfigError(
-                "the heads do not share the dimensions evenly",
-                where="model.baselines.sasrec.heads",
-                got=settings.heads,
-                accepted=f"a divisor of model.dim = {config.dim}",
-            )
-        self.graph, self.config, self.settings = graph, config, settings
+        self.graph, self.config = graph, config
         self.n_users, self.n_items = graph.n_users, graph.n_items
         self.items = nn.Parameter(torch.randn(graph.n_items, config.dim) * config.init_std)
-        self.places = nn.Parameter(torch.randn(settings.length, config.dim) * config.init_std)
-        self.blocks = nn.ModuleList(Block(config.dim, settings.heads) for _ in range(config.layers))
-        self.norm = nn.LayerNorm(config.dim)
+        self.sequence = SequenceEncoder(
+            graph,
+            dim=config.dim,
+            blocks=config.layers,
+            heads=checked_heads(settings.heads, config.dim, "model.baselines.sasrec.heads"),
+            length=settings.length,
+            dropout=settings.dropout,
+            init_std=config.init_std,
+            precision=config.precision,
+        )
 
     @property
     def reads_order(self) -> bool:
@@ -65,128 +45,23 @@ class SASRec(GraphModel):
         return True
 
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
-        """Views of the wanted nodes, or of all; users as they are after their whole history."""
+        """Views of the wanted nodes, or of all; in training those of users are zero, and :meth:`readings` stand for
+        them, in use the states after the whole history."""
         nodes = torch.arange(self.graph.n_nodes, device=self.items.device) if wanted is None else wanted.nodes
-        users, items = nodes[nodes < self.n_users], nodes[nodes >= self.n_users] - self.n_users
-        had = self.graph.degrees[users].long()
-        first = (had + 1 - self.settings.length).clamp_min(0)
-        lengths = had + 1 - first
-        found = [
-            (states[torch.arange(len(at), device=at.device), lengths[at] - 1], at)
-            for states, at in self._read(users, first, lengths, generator)
-        ]
-        return Views(torch.cat([*self._in_order(found), gather_rows(self.items, items)]), wanted=wanted)
+        users, items = nodes[nodes < self.n_users], gather_rows(self.items, nodes[nodes >= self.n_users] - self.n_users)
+        if generator is not None:
+            states = items.new_zeros(len(users), items.shape[1])
+        else:
+            states = self.sequence.after(users, lambda codes: score_space(self.items[codes], self.config.score))
+        return Views(torch.cat([states, items]), wanted=wanted)
 
-    def before(self, users: Tensor, generator: torch.Generator) -> Tensor:
-        """h of the users right before each of a batch's interactions, ``(b, d)``."""
-        distinct, counts = torch.unique_consecutive(users, return_counts=True)
-        whose, first, lengths = pieces(counts, self.settings.length)
-        begins = counts.cumsum(0) - counts
-        found = []
-        for states, at in self._read(distinct[whose], first, lengths, generator):
-            steps = torch.arange(states.shape[1], device=users.device)
-            inside = steps < lengths[at][:, None]
-            places = (begins[whose[at]] + first[at])[:, None] + steps
-            found.append((states[inside], places[inside]))
-        return score_space(torch.cat(self._in_order(found)), self.config.score)
+    def readings(self, h: Tensor, wanted: NodeSubset, users: Tensor, generator: torch.Generator) -> list[Tensor]:
+        """The states of users right before each of their interactions."""
+        states = self.sequence.before(
+            users, lambda codes: gather_rows(h, wanted.locate(codes + self.n_users)), generator
+        )
+        return [score_space(states, self.config.score)]
 
     def final(self, views: Views) -> Tensor:
         """h, ``(k, d)``."""
         return score_space(views.graph, self.config.score)
-
-    def _read(
-        self, users: Tensor, first: Tensor, lengths: Tensor, generator: torch.Generator | None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Read m pieces of histories, those of nearly the same length at once.
-
-        Parameters
-        ----------
-        users:
-            Whose, int64 ``(m,)``.
-        first, lengths:
-            From which place of the history on how many items are looked for, int64 ``(m,)`` each.
-
-        Yields
-        ------
-        Tensor, Tensor
-            The states from which they are looked for, ``(g, longest, d)``, meaningless behind the end of a piece, and
-            which pieces these are, int64 ``(g,)``.
-        """
-        for at in alike(lengths, _TOGETHER):
-            steps = torch.arange(int(lengths[at].max()), device=users.device)
-            places = first[at][:, None] + steps
-            there = (places > 0) & (steps < lengths[at][:, None])
-            sold = torch.where(there, self.graph.offsets[users[at]][:, None] + places - 1, 0)
-            items = self.graph.in_time[sold.flatten()].long()
-            x = gather_rows(self.items, items) * there.flatten()[:, None]
-            yield self._encode(x.view(*places.shape, -1) + self.places[: len(steps)], generator), at
-
-    def _encode(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """LN of what the last block makes of ``(g, n, d)``."""
-
-        def drop(x: Tensor) -> Tensor:
-            rate = self.settings.dropout
-            if generator is None or not rate:
-                return x
-            # Drawn on the CPU, so that a seed means the same on every device.
-            kept = torch.rand(x.shape, generator=generator) >= rate
-            return x * kept.to(x) / (1 - rate)
-
-        with in_precision(self.config.precision, x):
-            x = drop(x)
-            for block in self.blocks:
-                x = block(x, drop)
-        return self.norm(x.to(self.items.dtype))
-
-    def _in_order(self, found: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
-        """Rows by the places that stand beside them, as a list of one table, or of none."""
-        if not found:
-            return []
-        rows, places = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return [gather_rows(rows, torch.argsort(places))]
-
-
-class Block(nn.Module):
-    """x + A(LN(x)), and then x + F(LN(x)): attention with an output projection, and two layers of the same width."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.before_attention, self.before_layers = nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attend, self.project = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
-        self.inner, self.outer = nn.Linear(dim, dim), nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor, drop: Callable[[Tensor], Tensor]) -> Tensor:
-        """``(g, n, d)`` to the same; ``drop`` is given what is added."""
-        split = self.attend(self.before_attention(x)).unflatten(2, (3, self.heads, -1))
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # (g, heads, n, d / heads) each
-        attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        x = x + drop(self.project(attended.transpose(1, 2).flatten(2)))
-        return x + drop(self.outer(self.inner(self.before_layers(x)).relu()))
-
-
-def pieces(counts: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut histories of ``counts`` interactions, each above 0, into pieces of at most ``longest``, the short one first.
-
-    Returns
-    -------
-    Tensor, Tensor, Tensor
-        Of each piece, in the order of histories and time: whose it is, where it begins and how long it is, int64.
-    """
-    n_pieces = (counts + longest - 1) // longest
-    whose = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), n_pieces)
-    ends = n_pieces.cumsum(0)
-    to_come = ends[whose] - 1 - torch.arange(len(whose), device=counts.device)
-    ends_at = counts[whose] - to_come * longest
-    first = (ends_at - longest).clamp_min(0)
-    return whose, first, ends_at - first
-
-
-def alike(lengths: Tensor, places: int) -> Iterator[Tensor]:
-    """Groups of nearly the same length, a quarter apart at most, of about so many places each: int64 indices."""
-    if not len(lengths):
-        return
-    order = torch.argsort(lengths, stable=True)
-    size = torch.ceil(3 * torch.log2(lengths[order].double())).long()
-    for group in order.split(torch.unique_consecutive(size, return_counts=True)[1].tolist()):
-        yield from group.split(max(1, places // int(lengths[group[-1]])))

@@ -39,7 +39,8 @@ _DECILES: Final = (
 )
 _SHARES: Final = (
     "With the gates held fixed, h before its normalisation is a sum of what comes from texts and what comes from free "
-    "vectors; the share of the texts is ⟨h_L, h⟩ / ⟨h, h⟩. Where E^(0) holds the language view too (`model.initial`), "
+    "vectors; the share of the texts is ⟨h_L, h⟩ / ⟨h, h⟩. What the order of a history adds comes after it. "
+    "Where E^(0) holds the language view too (`model.initial`), "
     "γ lets language through as well, and this share, not 1-γ, says how much of a vector is language. α is the weight "
     "of z^G in h = α z^G + (1-α) z^L; with `model.alpha_by_text` it is 1 where no text is known."
 )

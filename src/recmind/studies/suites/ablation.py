@@ -45,8 +45,10 @@ _OF_DEFAULT: Final[dict[str, Settings]] = {
     "missing texts guessed": {"model.missing_text": "fallback"},
     "users by their reviews": {"text.user_view": "reviews"},
     "no text links": {"model.text_links": 0},
+    "no sequence encoder": {"model.sequence.weight": 0.0},
     "what came next ignored": {"model.transitions.weight": 0.0},
     "order of histories ignored": {
+        "model.sequence.weight": 0.0,
         "model.recent.weight": 0.0,
         "model.transitions.weight": 0.0,
         "training.calibrate": False,

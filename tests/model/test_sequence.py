@@ -1,0 +1,142 @@
+"""The sequence encoder as a part of RecMind; its equations are checked with SASRec, which is nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from recmind.config import ModelConfig
+from recmind.errors import ConfigError
+from recmind.model.graph import BipartiteGraph, NodeSubset, build_graph
+from recmind.model.language_view import TextInputs
+from recmind.model.recmind import RecMind
+from recmind.model.registry import build_model
+from recmind.model.sequence import SequenceEncoder, alike, pieces
+
+HISTORIES = [[3, 0, 5, 1], [4, 2], [], [1, 3, 0, 2, 5, 4]]
+N_ITEMS = 7
+
+
+def graph_of(histories: list[list[int]]) -> BipartiteGraph:
+    users = [user for user, items in enumerate(histories) for _ in items]
+    items = [item for items in histories for item in items]
+    return build_graph(np.array(users, np.int32), np.array(items, np.int32), len(histories), N_ITEMS)
+
+
+def model_of(histories: list[list[int]], *, score: str = "cosine", popularity: bool = True, **sequence) -> RecMind:
+    texts = TextInputs.from_arrays(
+        np.random.default_rng(0).normal(size=(N_ITEMS, 5)).astype(np.float32), np.ones(7, bool)
+    )
+    config = ModelConfig.model_validate(
+        {
+            "dim": 4,
+            "initial": "free+text",
+            "init_std": 0.5,
+            "score": score,
+            "popularity": popularity,
+            "sequence": {"weight": 1.5, "dropout": 0.0, "length": 5, **sequence},
+        }
+    )
+    model = build_model(graph_of(histories), texts, config, seed=0)
+    assert isinstance(model, RecMind)
+    if model.popularity is not None:
+        with torch.no_grad():
+            model.popularity.fill_(0.7)
+    return model
+
+
+def readings(model: RecMind, users: list[int]) -> list[torch.Tensor]:
+    wanted = NodeSubset.of(model.graph.n_nodes, torch.arange(model.graph.n_nodes))
+    h = model.final(model(None, wanted))
+    return model.readings(h, wanted, torch.tensor(users), torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("score", ["cosine", "dot"])
+@pytest.mark.parametrize("popularity", [True, False])
+def test_what_the_loss_reads_of_a_user(score: str, popularity: bool):
+    model = model_of(HISTORIES, score=score, popularity=popularity)
+    users = [3] * 6 + [0] * 4
+    of_graph, of_order = readings(model, users)
+    h = model.final(model())
+    torch.testing.assert_close(of_graph, h[users])
+    assert isinstance(model.sequence, SequenceEncoder)
+    states = model.sequence.before(torch.tensor(users), lambda codes: h[4 + codes, :4])
+    torch.testing.assert_close(of_order[:, :4], functional.normalize(states, dim=1) if score == "cosine" else states)
+    # The popularity of an item counts for a state as for a user.
+    assert of_order.shape[1] == 4 + popularity
+    assert bool((of_order[:, 4:] == 1).all())
+
+
+@pytest.mark.parametrize("score", ["cosine", "dot"])
+def test_the_state_after_the_history_is_a_part_of_h(score: str):
+    model = model_of(HISTORIES, score=score)
+    h, used = model.final(model()), model.vectors()
+    assert isinstance(model.sequence, SequenceEncoder)
+    states = model.sequence.after(torch.arange(4), lambda codes: h[4 + codes, :4])
+    expected = h[:4, :4] + 1.5 * (functional.normalize(states, dim=1) if score == "cosine" else states)
+    torch.testing.assert_close(used[:4, :4], functional.normalize(expected, dim=1) if score == "cosine" else expected)
+    torch.testing.assert_close(used[4:], h[4:])
+    torch.testing.assert_close(used[:4, 4], torch.ones(4))
+
+
+def test_a_state_knows_nothing_of_what_comes_later():
+    """Items from the fourth on are exchanged; the states before them stay, given the same vectors of the items."""
+    other = [*HISTORIES[:3], [1, 3, 0, 4, 2, 5]]
+    vectors = torch.randn(N_ITEMS, 4, generator=torch.Generator().manual_seed(1))
+    found = []
+    for histories in (HISTORIES, other):
+        encoder = model_of(histories).sequence
+        assert encoder is not None
+        found.append(encoder.before(torch.full((6,), 3), lambda codes: vectors[codes]))
+    torch.testing.assert_close(found[0][:4], found[1][:4])
+    assert bool(((found[0][4] - found[1][4]).abs() > 1e-3).any())
+
+
+def test_without_a_weight_there_is_no_encoder():
+    model = model_of(HISTORIES, weight=0.0)
+    assert model.sequence is None
+    assert not model.reads_order
+    assert len(readings(model, [0, 3, 0])) == 1
+    assert not any(name.startswith("sequence") for name in model.state_dict())
+
+
+def test_parameters_of_the_rest_are_the_same_with_it_and_without():
+    """One seed gives one start, so that a study with and without differs in nothing else."""
+    without = model_of(HISTORIES, weight=0.0).state_dict()
+    within = model_of(HISTORIES).state_dict()
+    assert without.items()
+    for name, tensor in without.items():
+        torch.testing.assert_close(within[name], tensor, rtol=0, atol=0)
+
+
+def test_heads_that_do_not_divide_the_dimensions_are_refused():
+    with pytest.raises(ConfigError, match=r"model\.sequence\.heads(.|\n)*3(.|\n)*a divisor of model\.dim = 4"):
+        model_of(HISTORIES, heads=3)
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 12))
+def test_pieces_hold_everything_once(counts: list[int], longest: int):
+    whose, first, lengths = pieces(torch.tensor(counts), longest)
+    places = [
+        (user, place)
+        for user, begin, length in zip(whose.tolist(), first.tolist(), lengths.tolist(), strict=True)
+        for place in range(begin, begin + length)
+    ]
+    assert places == [(user, place) for user, count in enumerate(counts) for place in range(count)]
+    assert lengths.min() >= 1 and lengths.max() <= longest
+    # Only the first piece of a history may be short.
+    assert all(length == longest for begin, length in zip(first.tolist(), lengths.tolist(), strict=True) if begin)
+
+
+@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 2000))
+def test_groups_are_alike_and_small(lengths: list[int], places: int):
+    groups = list(alike(torch.tensor(lengths, dtype=torch.int64), places))
+    assert sorted(int(i) for group in groups for i in group) == list(range(len(lengths)))
+    for group in groups:
+        own = torch.tensor(lengths)[group]
+        assert own.max() <= 1.26 * own.min() + 1
+        assert len(group) == 1 or len(group) * int(own.max()) <= places
