@@ -74,17 +74,6 @@ def test_of_equals_the_smaller_weight_and_less_popularity(model: RecMind):
     assert (found["recent_weight"], found["popularity_factor"]) == (0.0, POPULARITY[-1])
 
 
-@pytest.mark.parametrize(("loss", "factor"), [(0.0019, 0.25), (0.0021, 0.7)])
-def test_less_popularity_where_it_costs_nothing_to_speak_of(model: RecMind, loss: float, factor: float):
-    # 0.7 is the best; every smaller one loses this much of the metric, and every larger one a tenth of that.
-    def value(c: float) -> float:
-        return 0.1 * (1 - loss * (c < 0.69) - 0.1 * loss * (c > 0.71))
-
-    found = calibrate(model, metric(model, lambda w: 0.0, value))
-    assert found["popularity_factor"] == factor
-    assert found["after"] == pytest.approx(value(factor))
-
-
 def test_without_a_popularity_term(model: RecMind):
     model.popularity = None
     found = calibrate(model, lambda: float(model.recent_weight))

@@ -17,8 +17,6 @@ TRANSITIONS: Final = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 """σ that are tried, where the model counts what came next (`model.transitions.weight`)."""
 POPULARITY: Final = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25)
 """Factors of w that are tried: how much of the learnt popularity counts."""
-LEVEL: Final = 0.002
-"""Share of the metric that is no difference between two factors of w: a seed changes more."""
 
 
 @torch.no_grad()
@@ -30,11 +28,9 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
     bestsellers again, it cannot see. First ρ is the best of :data:`RECENT`, the
     smaller one of equals. Where the model counts what came next, σ of
     :data:`TRANSITIONS` follows likewise, and ρ once more, since both say what
-    the latest items mean. Then w takes the smallest factor of :data:`POPULARITY`
-    that is level with the best one (:data:`LEVEL`): popularity is what keeps rare
-    items out of the lists, so no more of it than pays. The metric is flat there:
-    on Beauty a quarter of w is 0.1% below the best factor and finds 13% more of the
-    rare targets.
+    the latest items mean. Then w takes the best factor of :data:`POPULARITY`,
+    of equals the smaller one: popularity is what keeps rare items out of the
+    lists, so no more of it than pays.
 
     How fast the weight of the latest items falls is not chosen here: validation
     would put nearly all of it on the very last one, which stands right before
@@ -110,15 +106,11 @@ def _best_of(
 
 
 def _popularity(popularity: Tensor, value: Callable[[], float], whole: float) -> tuple[float, float]:
-    """Leave w times the smallest factor that is level with the best in ``popularity``; it and its value.
-
-    ``whole`` is the value of factor 1.
-    """
+    """Leave the best factor times the learnt w in ``popularity``; it and its value. ``whole`` is that of factor 1."""
     learnt, values = popularity.clone(), {1.0: whole}
     for factor in POPULARITY[1:]:
         popularity.copy_(factor * learnt)
         values[factor] = value()
-    best = max(values.values())
-    chosen = min(factor for factor, found in values.items() if best - found <= LEVEL * abs(best))
-    popularity.copy_(chosen * learnt)
-    return chosen, values[chosen]
+    best = max(sorted(values), key=lambda factor: values[factor])
+    popularity.copy_(best * learnt)
+    return best, values[best]
