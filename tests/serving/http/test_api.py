@@ -70,7 +70,7 @@ def test_a_batch_is_its_single_lists(api: httpx2.Client):
 def test_a_reason_adds_up_to_its_score(api: httpx2.Client):
     for line in api.get("/v1/recommend", params={"user": "u02", "explain": True}).json()["items"]:
         reason = line["reason"]
-        parts = sum(reason[part] for part in ("language", "graph", "cross", "popularity"))
+        parts = sum(reason[part] for part in ("language", "graph", "cross", "popularity", "sequence"))
         assert parts == pytest.approx(line["score"], abs=1e-5)
     one = api.post("/v1/explain", json={"item": line["item_id"], "user": "u02", "words": 3}).json()
     assert {word["word"] for word in one["words"]} <= set(
