@@ -24,18 +24,24 @@ SMALL = {
     "training.n_negatives": 4,
     "evaluation.bootstrap": 0,
 }
+STILL = {"model.sequence.weight": 0.0}
+"""Histories are not read in order."""
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "recmind": ("recmind", "default", {}),
-    "by-text": ("recmind", "default", {"model.alpha_by_text": True, "model.missing_text": "free"}),
+    "by-text": ("recmind", "default", {"model.alpha_by_text": True, "model.missing_text": "free", **STILL}),
     "fallback": ("recmind", "default", {"model.missing_text": "fallback", "model.alpha_by_text": False}),
     "paper": ("recmind", "paper", {"training.warmup_epochs": 0}),
     "titles": ("recmind", "default", {"text.user_view": "titles"}),
-    "no-gate": ("recmind", "default", {"model.gate.kind": "none", "model.score": "dot", "model.popularity": False}),
+    "no-gate": (
+        "recmind",
+        "default",
+        {"model.gate.kind": "none", "model.score": "dot", "model.popularity": False, **STILL},
+    ),
     "no-layer": ("recmind", "default", {"model.layers": 0}),
     "no-order": (
         "recmind",
         "default",
-        {"model.recent.weight": 0.0, "model.transitions.weight": 0.0, "training.calibrate": False},
+        {"model.recent.weight": 0.0, "model.transitions.weight": 0.0, "training.calibrate": False, **STILL},
     ),
     "latest": (
         "recmind",
@@ -48,7 +54,7 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
         {"model.sequence.weight": 2.0, "model.sequence.heads": 2, "model.sequence.length": 6},
     ),
     "in-order-dot": ("recmind", "default", {"model.sequence.weight": 0.5, "model.score": "dot"}),
-    "sequence": ("recmind", "default", {"model.transitions.weight": 3.0, "training.calibrate": False}),
+    "sequence": ("recmind", "default", {"model.transitions.weight": 3.0, "training.calibrate": False, **STILL}),
     "sequence-lightgcn": ("lightgcn", "default", {"model.transitions.weight": 3.0}),
     "text": ("text", "default", {}),
     "lightgcn": ("lightgcn", "default", {}),

@@ -198,7 +198,7 @@ def test_items_that_a_refresh_let_in_are_in_the_bundle(trained: Callable[[str], 
         assert "late" in found
         # The whole is right, and so are its parts: what it heard from the items with texts like its own is graph.
         reason = live.explain("late", user="u01")
-        parts = reason.language + reason.graph + reason.cross + reason.popularity
+        parts = reason.language + reason.graph + reason.cross + reason.popularity + reason.sequence
         assert parts == pytest.approx(reason.score, abs=1e-5)
         assert abs(reason.graph) > 1e-4
 

@@ -13,9 +13,11 @@ import torch
 from recmind.model.views import GraphModel
 from recmind.schema import BundleTensors
 from recmind.serving.bundle import Bundle
-from recmind.serving.folding import Equations, Folding
+from recmind.serving.folding import Folding, unit
 from recmind.serving.recommender import Recommender
+from recmind.serving.sequence import SequenceReader
 from recmind.serving.state import Base, State
+from recmind.serving.tastes import Equations
 
 FOLDING = [
     "recmind",
@@ -69,7 +71,7 @@ def test_the_history_of_a_user_gives_the_models_own_vector(
         np.testing.assert_array_equal(taste.vector, expected)
 
 
-@pytest.mark.parametrize("kind", ["recmind", "by-text", "no-gate", "lightgcn"])
+@pytest.mark.parametrize("kind", ["no-order", "by-text", "no-gate", "lightgcn"])
 def test_somebody_new_differs_from_the_same_trained_user_by_the_free_part_alone(
     kind: str, trained: Callable[[str], Path], bundled: Callable[[str], Path]
 ):
@@ -159,7 +161,16 @@ def test_a_fold_by_hand():
 
 
 def test_nobody_is_a_zero_vector(bundled: Callable[[str], Path]):
-    for kind in ("recmind", "titles", "lightgcn"):
+    for kind in ("no-order", "by-text", "lightgcn"):
         taste = state_of(bundled(kind)).taste_for(np.empty(0, dtype=np.int64))
         assert not taste.vector.any()
         assert taste.carried.shape == (0, 8)
+
+
+def test_where_histories_are_read_in_order_nobody_is_somebody_who_begins(bundled: Callable[[str], Path]):
+    state = state_of(bundled("in-order"))
+    taste = state.taste_for(np.empty(0, dtype=np.int64))
+    encoder = SequenceReader(state.base.bundle.parameters, state.base.equations.sequence_heads)
+    np.testing.assert_allclose(taste.vector, unit(encoder.state(np.empty((0, 8), np.float32))), rtol=1e-5)
+    np.testing.assert_array_equal(taste.vector, taste.read)
+    assert taste.carried.shape == (0, 8)

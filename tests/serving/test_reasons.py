@@ -12,9 +12,9 @@ from recmind.errors import DataError, UnknownIdError
 from recmind.schema import BundleTensors
 from recmind.serving.answers import Reason
 from recmind.serving.bundle import Bundle
-from recmind.serving.folding import Taste
 from recmind.serving.live import LiveRecommender
 from recmind.serving.state import Base, State
+from recmind.serving.tastes import Taste
 
 KINDS = [
     "recmind",

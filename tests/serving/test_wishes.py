@@ -154,7 +154,8 @@ def test_the_parts_add_up(live: LiveRecommender, who: dict[str, object], weight:
     reasons = live.explain_many([one.item_id for one in found], **who, **asked, history_items=99)  # type: ignore[arg-type]
     for one, reason in zip(found, reasons, strict=True):
         assert reason.score == pytest.approx(one.score, abs=2e-5)
-        assert reason.language + reason.graph + reason.cross + reason.popularity == pytest.approx(reason.score)
+        parts = reason.language, reason.graph, reason.cross, reason.popularity, reason.sequence
+        assert sum(parts) == pytest.approx(reason.score)
         assert reason.own + sum(part.part for part in reason.history) + reason.popularity == pytest.approx(reason.score)
         if not who or weight == 1:
             assert (reason.language, reason.own, reason.history) == (reason.score, reason.score, ())

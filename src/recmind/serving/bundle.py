@@ -25,7 +25,7 @@ from recmind.config import Config, validate_config
 from recmind.errors import BundleError, RecMindError
 from recmind.files import write_atomic
 from recmind.schema import BundleFiles, BundleTensors, Columns
-from recmind.serving.folding import Equations
+from recmind.serving.tastes import Equations
 
 FORMAT = "recmind-bundle"
 VERSION = 1

@@ -12,8 +12,9 @@ from recmind import kernels
 from recmind.model.baselines.text import TextGraph
 from recmind.model.recmind import RecMind
 from recmind.model.views import GraphModel, Views
-from recmind.serving.folding import Equations, Folding
+from recmind.serving.folding import Folding
 from recmind.serving.sequence import PREFIX
+from recmind.serving.tastes import Equations
 
 Array = np.ndarray
 

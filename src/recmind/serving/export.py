@@ -18,10 +18,11 @@ from recmind.schema import BundleFiles, BundleTensors, Columns, Files, Tensors
 from recmind.serving.bundle import seal, write_json, write_tensors
 from recmind.serving.card import model_card, readme
 from recmind.serving.equations import Leaves, leaves_of
-from recmind.serving.folding import Equations, Folding
+from recmind.serving.folding import Folding
 from recmind.serving.index import Kind, build_index
 from recmind.serving.neighbours import heard, nearest
 from recmind.serving.recommender import Recommender
+from recmind.serving.tastes import Equations
 from recmind.text.template import template_names
 from recmind.training.run_folder import RunFolder
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recmind.schema import BundleTensors
-from recmind.serving.folding import Equations
 from recmind.serving.neighbours import Near
+from recmind.serving.tastes import Equations
 
 Array = np.ndarray
 

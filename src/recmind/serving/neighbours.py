@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from recmind.schema import BundleTensors
-from recmind.serving.folding import Equations, unit
+from recmind.serving.folding import unit
+from recmind.serving.tastes import Equations
 
 Array = np.ndarray
 

@@ -13,13 +13,14 @@ from recmind.schema import BundleTensors
 from recmind.serving import lookup
 from recmind.serving.answers import Person, Placement, Reason, Status, Suggestion, WordPart
 from recmind.serving.changing import checked_fields, there
-from recmind.serving.folding import Taste, unit
+from recmind.serving.folding import unit
 from recmind.serving.following import Raised
 from recmind.serving.lists import best_for_wish, best_lists
 from recmind.serving.neighbours import Near
 from recmind.serving.options import Options
 from recmind.serving.reasons import nearest_words, reason
 from recmind.serving.state import State, fields_of
+from recmind.serving.tastes import Taste
 from recmind.serving.wishes import Wish, mixed, read_wish
 
 MOST = 1000
@@ -83,7 +84,8 @@ class Reader:
     ) -> list[Suggestion]:
         """The k best items of somebody of whom only these items are known, oldest first; nothing is kept.
 
-        An item that is named twice counts once. Without any, and without a text, the most popular items.
+        An item that is named twice counts once. Without any, and without a text, what histories begin with, of a model
+        that reads them in order, and else the most popular items.
         """
         state = self._state
         codes = _codes(state, items)

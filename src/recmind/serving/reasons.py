@@ -38,8 +38,9 @@ import numpy as np
 
 from recmind.schema import BundleTensors
 from recmind.serving.answers import HistoryPart, Reason, WordPart
-from recmind.serving.folding import Taste, unit
+from recmind.serving.folding import unit
 from recmind.serving.state import State
+from recmind.serving.tastes import Taste
 from recmind.serving.wishes import Wish
 
 Array = np.ndarray

@@ -19,13 +19,14 @@ from recmind.errors import ConfigError, UnknownIdError
 from recmind.schema import BundleTensors, Columns
 from recmind.serving.bundle import Bundle
 from recmind.serving.filtering import Catalogue, Facts, facts_of
-from recmind.serving.folding import Folding, Placed, Taste, unit
+from recmind.serving.folding import Folding, unit
 from recmind.serving.following import Following, Raised
 from recmind.serving.index import open_search
 from recmind.serving.neighbours import Near, heard, nearest
 from recmind.serving.search import ExactSearch, Search
 from recmind.serving.sharing import Shards, appended
 from recmind.serving.speech import Speech
+from recmind.serving.tastes import Placed, Taste
 
 Array = np.ndarray
 
