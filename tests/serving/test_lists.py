@@ -132,7 +132,7 @@ def test_a_history_is_left_out_unless_it_is_asked_for(live: LiveRecommender):
 
 
 def test_of_nobody_the_popular_items(bundled: Callable[[str], Path]):
-    for kind in ("recmind", "lightgcn"):
+    for kind in ("no-order", "lightgcn"):
         with LiveRecommender.open(bundled(kind)) as opened:
             degrees = [opened.item(one.item_id)["degree"] for one in opened.recommend_for_history([], 30)]
             weight = opened._state.base.equations.popularity
