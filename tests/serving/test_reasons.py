@@ -64,7 +64,7 @@ def test_an_item_carries_what_it_changes_in_the_order(kind: str, bundled: Callab
     taste = state.taste_for(items)
     found = state.by_item(taste, items).carried - taste.carried
     read = state.rows(BundleTensors.ITEMS, items)[:, :-1]
-    assert folding.reads == (6 if kind == "in-order" else 100)
+    assert folding.looks_back == (6 if kind == "in-order" else 100)
     assert taste.read is not None
 
     def part(vectors: np.ndarray) -> np.ndarray:
@@ -75,10 +75,10 @@ def test_an_item_carries_what_it_changes_in_the_order(kind: str, bundled: Callab
         length = np.linalg.norm(taste.read) / np.linalg.norm(alone) if kind == "in-order" else 1.0
         return length * alone
 
-    for place in range(8 - min(8, folding.reads), 8):
+    for place in range(8 - min(8, folding.looks_back), 8):
         without = part(np.delete(read, place, axis=0))
         np.testing.assert_allclose(found[place], taste.read - without, rtol=1e-4, atol=1e-6)
-    assert not found[: -folding.reads].any()  # older items are not read
+    assert not found[: -folding.looks_back].any()  # older items are not read
     assert state.by_item(state.taste_for(items[:0]), items[:0]).carried.shape == (0, taste.carried.shape[1])
 
 

@@ -26,6 +26,7 @@ SMALL = {
 MODELS = {
     "recmind": {"model__fallback_mask": 0.2, "model__text_dropout": 0.1},
     "recmind with a queue": {"alignment__queue_size": 64, "alignment__hard_negatives": 3},
+    "recmind, in order": {"model__sequence__weight": 2.0, "model__sequence__length": 7},
     "recmind, low storage, softmax": {
         "model__storage": "bfloat16",
         "training__loss": "softmax",

@@ -62,14 +62,14 @@ class SequenceEncoder(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(blocks))
         self.norm = nn.LayerNorm(dim)
 
-    def after(self, users: Tensor, vectors_of: VectorsOf, generator: torch.Generator | None = None) -> Tensor:
-        """States after the whole history of each of the users, ``(b, d)``."""
+    def after(self, users: Tensor, vectors_of: VectorsOf) -> Tensor:
+        """States after the whole history of each of the users, ``(b, d)``, as in use."""
         had = self.graph.degrees[users].long()
         first = (had + 1 - self.length).clamp_min(0)
         lengths = had + 1 - first
         found = [
             (states[torch.arange(len(at), device=at.device), lengths[at] - 1], at)
-            for states, at in self._read(users, first, lengths, vectors_of, generator)
+            for states, at in self._read(users, first, lengths, vectors_of, None)
         ]
         return self._in_order(found)
 

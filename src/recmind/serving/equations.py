@@ -199,8 +199,8 @@ def _deviation(leaves: Leaves, model: GraphModel, h: Tensor) -> float:
             if language is None or known is None or not leaves.equations.own_text
             else (language[user], bool(known[user])),
         )
-        if folding.reads:
-            taste = folding.with_sequence(taste, h[n + items[-folding.reads :], :dim].numpy())
+        if folding.looks_back:
+            taste = folding.with_sequence(taste, h[n + items[-folding.looks_back :], :dim].numpy())
         latest = items[-leaves.equations.recent_items :]
         # Which part of h is language does not matter here.
         taste = folding.with_latest(taste, h[n + latest, :dim].numpy(), np.zeros((len(latest), dim), np.float32))

@@ -145,7 +145,7 @@ class Folding:
         return Taste(scale * v, scale * b * z, z, items, scale * carried)
 
     @property
-    def reads(self) -> int:
+    def looks_back(self) -> int:
         """How many of the latest items are read in order, 0 for a model that does not."""
         return 0 if self._sequence is None else self._sequence.length
 
@@ -155,7 +155,8 @@ class Folding:
         Parameters
         ----------
         vectors:
-            h of the latest items, in the order of time, ``(m, d)``; m is the number of items, :attr:`reads` at most.
+            h of the latest items, in the order of time, ``(m, d)``; m is the number of items, at most
+            :attr:`looks_back`.
         """
         if self._sequence is None:
             return taste
@@ -182,7 +183,7 @@ class Folding:
             return taste
         weight = np.linalg.norm(taste.read) if self.equations.cosine else np.float32(self.equations.sequence_weight)
         carried = taste.carried.copy()
-        for back in range(1, min(NAMED, self.reads, len(vectors)) + 1):
+        for back in range(1, min(NAMED, self.looks_back, len(vectors)) + 1):
             state = self._sequence.state(np.delete(vectors, len(vectors) - back, axis=0))
             carried[-back] += taste.read - weight * (unit(state) if self.equations.cosine else state)
         return replace(taste, carried=carried)

@@ -247,7 +247,7 @@ class Reader:
             "fold": base.equations.folds,
             "text": base.equations.reads,
             "gate": BundleTensors.ITEMS_GATES in base.tables,
-            "sequence": base.following is not None or base.folding.reads > 0,
+            "sequence": base.following is not None or base.folding.looks_back > 0,
         }
 
     @property

@@ -285,9 +285,9 @@ class State:
     def by_item(self, taste: Taste, items: Array) -> Taste:
         """A taste made of these items, oldest first, with what each of the latest says in the order of all of them."""
         folding = self.base.folding
-        if not folding.reads:
+        if not folding.looks_back:
             return taste
-        return folding.by_item(taste, self.rows(BundleTensors.ITEMS, items[-folding.reads - 1 :])[:, :-1])
+        return folding.by_item(taste, self.rows(BundleTensors.ITEMS, items[-folding.looks_back - 1 :])[:, :-1])
 
     def taste_for(self, items: Array) -> Taste:
         """h of somebody of whom only these items are known."""
@@ -313,8 +313,8 @@ class State:
             free=free,
             view=view,
         )
-        if self.base.folding.reads:
-            read = items[-self.base.folding.reads :]
+        if self.base.folding.looks_back:
+            read = items[-self.base.folding.looks_back :]
             taste = self.base.folding.with_sequence(taste, self.rows(BundleTensors.ITEMS, read)[:, :-1])
         latest = items[-equations.recent_items :] if equations.recent_weight else items[:0]
         h = self.rows(BundleTensors.ITEMS, latest)[:, :-1]

@@ -13,7 +13,7 @@ from recmind.model.views import GraphModel, Views, score_space
 
 
 class SASRec(GraphModel):
-    """h_i = m_i, free, and h_u the state after the user's history, read as m (:mod:`recmind.model.sequence`).
+    """h_i = m_i, free, and h_u the state after the user's history of h_i (:mod:`recmind.model.sequence`).
 
     Every interaction of the training part is looked for, from what the user
     had before it; in use it is the next one, from everything. The paper has one
