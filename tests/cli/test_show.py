@@ -66,10 +66,10 @@ def test_intervals_of_the_largest_cutoff():
 
 def test_what_was_chosen_on_the_validation_part():
     tried = [{"temperature": 0.2, "value": 0.3}, {"temperature": 0.15, "value": 0.4}]
-    calibrated = {"recent_weight": 4.0, "popularity_factor": 0.55, "before": 0.3, "after": 0.4}
+    calibrated = {"sequence_weight": 0.5, "recent_weight": 4.0, "popularity_factor": 0.55, "before": 0.3, "after": 0.4}
     found = " ".join(shown(print_metrics, {**METRICS, "temperatures": tried, "calibrated": calibrated}))
     assert "temperature 0.15 (of 0.2, 0.15)" in found
-    assert "weight of the latest items 4, 55% of the popularity term" in found
+    assert "weight of the latest items 4, of histories in order 0.5, 55% of the popularity term" in found
     assert not any("chosen" in line for line in shown(print_metrics, METRICS))
 
 

@@ -83,6 +83,26 @@ def test_the_state_after_the_history_is_a_part_of_h(score: str):
     torch.testing.assert_close(used[:4, 4], torch.ones(4))
 
 
+def test_a_weight_of_0_leaves_the_state_out_and_any_other_can_be_chosen():
+    model = model_of(HISTORIES)
+    without = model_of(HISTORIES, weight=0.0)
+    model.keep_weight("sequence").fill_(0.0)
+    torch.testing.assert_close(model.vectors(), without.vectors())
+    model.keep_weight("sequence").fill_(3.0)
+    torch.testing.assert_close(model.vectors(), model_of(HISTORIES, weight=3.0).vectors())
+
+
+def test_runs_of_before_the_weight_was_a_part_of_the_model_keep_the_recipes():
+    model = model_of(HISTORIES)
+    before = {name: value for name, value in model.state_dict().items() if name != "rho_s"}
+    model.keep_weight("sequence").fill_(0.0)
+    model.load_state_dict({**before, "rho_s": torch.tensor(0.5)})
+    assert model.weight_of("sequence") == 0.5
+    fresh = model_of(HISTORIES)
+    fresh.load_state_dict(before)
+    assert fresh.weight_of("sequence") == 1.5
+
+
 def test_a_state_knows_nothing_of_what_comes_later():
     """Items from the fourth on are exchanged; the states before them stay, given the same vectors of the items."""
     other = [*HISTORIES[:3], [1, 3, 0, 4, 2, 5]]

@@ -140,11 +140,11 @@ def test_the_weight_is_part_of_the_model(graph: BipartiteGraph):
     assert model.state_dict()["sigma"] == 2.0
     comes_next = model.scorer().comes_next
     assert comes_next is not None and comes_next.weight == 2.0
-    model.keep_transition_weight().fill_(0.0)
+    model.keep_weight("transitions").fill_(0.0)
     assert model.scorer().comes_next is None
     # A run of before has none, and keeps what the settings say.
-    model.keep_transition_weight().fill_(2.0)
+    model.keep_weight("transitions").fill_(2.0)
     model.load_state_dict({name: value for name, value in model.state_dict().items() if name != "sigma"})
-    assert model.transition_weight == 2.0
+    assert model.weight_of("transitions") == 2.0
     off = build_model(graph, None, load_config("default", model="lightgcn").model, seed=0)
     assert isinstance(off, LightGCN) and off.scorer().comes_next is None

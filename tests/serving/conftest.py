@@ -51,9 +51,18 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "in-order": (
         "recmind",
         "default",
-        {"model.sequence.weight": 2.0, "model.sequence.heads": 2, "model.sequence.length": 6},
+        {
+            "model.sequence.weight": 2.0,
+            "model.sequence.heads": 2,
+            "model.sequence.length": 6,
+            "training.calibrate": False,
+        },
     ),
-    "in-order-dot": ("recmind", "default", {"model.sequence.weight": 0.5, "model.score": "dot"}),
+    "in-order-dot": (
+        "recmind",
+        "default",
+        {"model.sequence.weight": 0.5, "model.score": "dot", "training.calibrate": False},
+    ),
     "sequence": ("recmind", "default", {"model.transitions.weight": 3.0, "training.calibrate": False, **STILL}),
     "sequence-lightgcn": ("lightgcn", "default", {"model.transitions.weight": 3.0}),
     "text": ("text", "default", {}),

@@ -14,7 +14,7 @@ from recmind.model.graph import build_graph
 from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
 from recmind.model.registry import build_model
-from recmind.training.calibration import POPULARITY, RECENT, TRANSITIONS, calibrate, foreseen
+from recmind.training.calibration import POPULARITY, RECENT, SEQUENCE, TRANSITIONS, calibrate, foreseen
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def model() -> RecMind:
 def metric(model: RecMind, of_recent: Callable[[float], float], of_popularity: Callable[[float], float]):
     assert model.popularity is not None
     popularity = model.popularity
-    return lambda: of_recent(float(model.recent_weight)) + of_popularity(popularity.item() / 2.0)
+    return lambda: of_recent(float(model.weight_of("recent"))) + of_popularity(popularity.item() / 2.0)
 
 
 @pytest.mark.parametrize("best", RECENT)
@@ -39,7 +39,7 @@ def metric(model: RecMind, of_recent: Callable[[float], float], of_popularity: C
 def test_the_best_values_are_found_and_set(model: RecMind, best: float, factor: float):
     value = metric(model, lambda w: 1 - abs(w - best), lambda c: -abs(c - factor))
     found = calibrate(model, value)
-    assert found["recent_weight"] == best == pytest.approx(float(model.recent_weight))
+    assert found["recent_weight"] == best == pytest.approx(float(model.weight_of("recent")))
     assert found["popularity_factor"] == factor
     assert model.popularity is not None
     assert model.popularity.item() == pytest.approx(2.0 * factor)
@@ -48,25 +48,63 @@ def test_the_best_values_are_found_and_set(model: RecMind, best: float, factor: 
 
 @pytest.mark.parametrize("best", TRANSITIONS)
 def test_what_came_next_is_weighed_too(model: RecMind, best: float):
-    found = calibrate(model, lambda: -abs(model.transition_weight - best) - abs(model.recent_weight - 0.5))
-    assert found["transition_weight"] == best == model.transition_weight
+    found = calibrate(model, lambda: -abs(model.weight_of("transitions") - best) - abs(model.weight_of("recent") - 0.5))
+    assert found["transition_weight"] == best == model.weight_of("transitions")
     assert found["recent_weight"] == 0.5
+
+
+@pytest.mark.parametrize("best", SEQUENCE)
+def test_histories_in_order_are_weighed_too(model: RecMind, best: float):
+    found = calibrate(model, lambda: -abs(model.weight_of("sequence") - best) - abs(model.weight_of("recent") - 0.5))
+    assert found["sequence_weight"] == best == model.weight_of("sequence") == model.state_dict()["rho_s"]
+    assert found["recent_weight"] == 0.5
+
+
+def test_histories_in_order_are_weighed_again_beside_the_latest_items(model: RecMind):
+    # As long as the latest items count as in the recipe the order should count much, and then nothing.
+    def value() -> float:
+        recent = model.weight_of("recent")
+        best = 4.0 if recent == 0.5 else 0.0
+        return (recent - 1) * (recent != 0.5) - abs(model.weight_of("sequence") - best) / 2
+
+    found = calibrate(model, value)
+    assert (found["sequence_weight"], found["recent_weight"]) == (0.0, RECENT[-1])
+
+
+def test_a_model_that_does_not_read_in_order_is_not_made_to():
+    graph = build_graph(np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), 2, 3)
+    config = load_config("default", overrides={"model.dim": 4, "model.sequence.weight": 0.0}).model
+    model = build_model(graph, TextInputs(torch.randn(3, 4), torch.ones(3, dtype=torch.bool)), config, seed=0)
+    assert isinstance(model, RecMind)
+    assert "sequence_weight" not in calibrate(model, lambda: model.weight_of("sequence"))
+    assert "rho_s" not in model.state_dict()
+
+
+def test_one_pass_serves_all_weights(model: RecMind):
+    standing = model.standing()
+    model.keep_weight("sequence").fill_(0.5)
+    model.keep_weight("recent").fill_(2.0)
+    assert model.popularity is not None
+    with torch.no_grad():
+        model.popularity.fill_(0.3)
+    assert torch.equal(model.vectors(standing), model.vectors())
+    assert torch.equal(model.scorer(standing).scores(torch.tensor([0, 1])), model.scorer().scores(torch.tensor([0, 1])))
 
 
 def test_the_latest_items_are_weighed_again_beside_what_came_next(model: RecMind):
     # Alone the latest items should count much, with what came next little.
     def value() -> float:
-        best = 4.0 if model.transition_weight < 16 else 0.25
-        return model.transition_weight - abs(model.recent_weight - best)
+        best = 4.0 if model.weight_of("transitions") < 16 else 0.25
+        return model.weight_of("transitions") - abs(model.weight_of("recent") - best)
 
     found = calibrate(model, value)
     assert (found["recent_weight"], found["transition_weight"]) == (0.25, TRANSITIONS[-1])
 
 
 def test_a_model_that_does_not_count_is_not_made_to(model: RecMind):
-    model.keep_transition_weight().fill_(0.0)
-    found = calibrate(model, lambda: model.transition_weight)
-    assert found["transition_weight"] == 0.0 == model.transition_weight
+    model.keep_weight("transitions").fill_(0.0)
+    found = calibrate(model, lambda: model.weight_of("transitions"))
+    assert found["transition_weight"] == 0.0 == model.weight_of("transitions")
 
 
 def test_of_equals_the_smaller_weight_and_less_popularity(model: RecMind):
@@ -76,7 +114,7 @@ def test_of_equals_the_smaller_weight_and_less_popularity(model: RecMind):
 
 def test_without_a_popularity_term(model: RecMind):
     model.popularity = None
-    found = calibrate(model, lambda: float(model.recent_weight))
+    found = calibrate(model, lambda: float(model.weight_of("recent")))
     assert (found["recent_weight"], found["popularity_factor"]) == (RECENT[-1], 1.0)
 
 
@@ -84,7 +122,7 @@ def test_a_model_of_the_graph_alone_is_calibrated_too():
     graph = build_graph(np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), 2, 3)
     model = build_model(graph, None, load_config("default", model="lightgcn").model, seed=0)
     assert isinstance(model, LightGCN)
-    found = calibrate(model, lambda: -abs(model.recent_weight - 0.5))
+    found = calibrate(model, lambda: -abs(model.weight_of("recent") - 0.5))
     assert (found["recent_weight"], found["popularity_factor"]) == (0.5, 1.0)
     assert model.state_dict()["rho"] == 0.5
 
@@ -95,7 +133,7 @@ def test_parameters_of_before_there_was_a_weight_can_be_read():
     model = build_model(graph, None, config, seed=0)
     assert isinstance(model, LightGCN)
     model.load_state_dict({name: value for name, value in model.state_dict().items() if name != "rho"})
-    assert model.recent_weight == 0.25
+    assert model.weight_of("recent") == 0.25
 
 
 @pytest.mark.parametrize(("weight", "factor"), [(0.5, 1.0), (0.5, 0.5), (4.0, 0.5)])
@@ -103,7 +141,7 @@ def test_training_watches_the_best_of_what_calibration_may_come_to(model: RecMin
     assert model.popularity is not None
     value = metric(model, lambda w: -abs(w - weight), lambda c: -abs(c - factor))
     assert foreseen(model, value) == pytest.approx(0.0)
-    assert (model.recent_weight, model.popularity.item()) == (0.5, 2.0)
+    assert (model.weight_of("recent"), model.popularity.item()) == (0.5, 2.0)
 
 
 @pytest.mark.parametrize("weight", [0.5, 4.0])
@@ -111,8 +149,8 @@ def test_without_popularity_training_watches_the_latest_items_alone(model: RecMi
     model.popularity, asked = None, []
 
     def value() -> float:
-        asked.append(model.recent_weight)
-        return -abs(model.recent_weight - weight)
+        asked.append(model.weight_of("recent"))
+        return -abs(model.weight_of("recent") - weight)
 
     assert foreseen(model, value) == 0.0
-    assert (asked, model.recent_weight) == ([0.5, 4.0], 0.5)
+    assert (asked, model.weight_of("recent")) == ([0.5, 4.0], 0.5)

@@ -68,9 +68,9 @@ def test_no_warm_up_and_no_calibration_again(made):
     states = []
     for more in ({}, {"training.warmup_epochs": 3, "training.calibrate": True, "training.max_epochs": 50}):
         model, known, config = made(**more)
-        model.keep_recent_weight().fill_(2.0)
+        model.keep_weight("recent").fill_(2.0)
         catch_up(model, known, config, Chosen())
-        assert float(model.recent_weight) == 2.0
+        assert float(model.weight_of("recent")) == 2.0
         states.append(model.state_dict())
     assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
 

@@ -108,6 +108,8 @@ def _chosen(metrics: Mapping[str, Any]) -> str:
         parts.append(f"temperature {best:g} (of {', '.join(format(one['temperature'], 'g') for one in tried)})")
     if calibrated := metrics.get("calibrated"):
         parts.append(f"weight of the latest items {calibrated['recent_weight']:g}")
+        if "sequence_weight" in calibrated:
+            parts.append(f"of histories in order {calibrated['sequence_weight']:g}")
         if calibrated.get("transition_weight"):
             parts.append(f"of what came next {calibrated['transition_weight']:g}")
         parts.append(f"{calibrated['popularity_factor']:.0%} of the popularity term")

@@ -51,7 +51,8 @@ class RecentConfig(Settings):
     trained on the graph; the recipes set it for `recmind` alone."""
 
     weight: Annotated[float, Field(ge=0.0)] = 0.0
-    """ρ in h_u + ρ Σ_m ω_m h_{j_m}. 0: the order of a history does not matter."""
+    """ρ in h_u + ρ Σ_m ω_m h_{j_m}. 0: the latest items count no more than others. With `training.calibrate` validation
+    data choose another one."""
     decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     """How much less the item before counts: ω_m ∝ decay^m, m = 0 for the latest. 1: all alike; 0: the latest alone."""
     items: Positive = 10
@@ -64,7 +65,7 @@ class SequenceConfig(Settings):
 
     weight: Annotated[float, Field(ge=0.0)] = 0.0
     """ρ_S in h_u + ρ_S s_u, with s_u the encoder's state after the user's history. 0: there is no encoder (the
-    paper)."""
+    paper). With `training.calibrate` validation data choose another one, maybe 0."""
     blocks: Positive = 1
     """How many blocks of attention and layers there are."""
     heads: Positive = 1

@@ -15,7 +15,7 @@ from recmind.model.language_view import LanguageView, TextInputs
 from recmind.model.propagation import gather_rows, propagate
 from recmind.model.sequence import SequenceEncoder, checked_heads
 from recmind.model.text_links import TextLinks, near_by_text, text_links
-from recmind.model.views import GraphModel, Views, score_space, storage_of
+from recmind.model.views import GraphModel, Views, Weighed, score_space, storage_of
 
 
 class RecMind(GraphModel):
@@ -101,9 +101,20 @@ class RecMind(GraphModel):
         return score_space(self.sequence.after(users, lambda codes: items[codes]), self.config.score)
 
     @property
+    def weighed(self) -> tuple[Weighed, ...]:
+        """With the sequence encoder, if there is one."""
+        return super().weighed if self.sequence is None else (*super().weighed, "sequence")
+
+    @property
     def bias_columns(self) -> int:
         """1 with a popularity term."""
         return int(self.popularity is not None)
+
+    def terms(self) -> Tensor | None:
+        """1 for a user, w d̃_i for an item: their product is the term of the score."""
+        if self.popularity is None:
+            return None
+        return torch.cat([self.ones, self.popularity * self.log_degree[self.n_users :]])[:, None]
 
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
         """Views of the wanted nodes, or of all."""
@@ -178,12 +189,10 @@ class RecMind(GraphModel):
         """h = α_v z^G + (1-α_v) z^L, ``(k, d)``, one column more with a popularity term."""
         assert views.language is not None
         alpha = self.alpha_of(views.wanted) if self.fusion is None else self._late(views, self.fusion)
-        h = self._mix(views.graph, views.language, alpha)
-        if self.popularity is None:
+        h, terms = self._mix(views.graph, views.language, alpha), self.terms()
+        if terms is None:
             return h
-        # 1 for a user, w d̃ for an item: their product is the term of the score.
-        column = torch.cat([self.ones, self.popularity * self.log_degree[self.n_users :]])[:, None]
-        return torch.cat([h, column if views.wanted is None else gather_rows(column, views.wanted.nodes)], dim=1)
+        return torch.cat([h, terms if views.wanted is None else gather_rows(terms, views.wanted.nodes)], dim=1)
 
     def alpha_of(self, wanted: NodeSubset | None) -> float | Tensor:
         """α, or with ``model.alpha_by_text`` α_v = 1 - (1-α) k_v of the wanted nodes, ``(k, 1)``."""

@@ -100,6 +100,5 @@ def build_model(graph: BipartiteGraph, texts: TextInputs | None, config: ModelCo
         else:
             model = _WITH_TEXT[config.name](graph, texts, config)
     if isinstance(model, GraphModel):
-        model.keep_recent_weight()
-        model.keep_transition_weight()
+        model.keep_weights()
     return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,28 @@ class Views:
     pairs: tuple[tuple[Tensor, Tensor], ...] = ()
 
 
+Weighed = Literal["recent", "transitions", "sequence"]
+"""What is added to a trained model's scores with a weight that no gradient learns: a group of ``model`` settings."""
+
+_BUFFERS: Final[dict[Weighed, str]] = {"recent": "rho", "transitions": "sigma", "sequence": "rho_s"}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the weights of a trained model do not change, so that several can be looked at for one pass.
+
+    Attributes
+    ----------
+    h:
+        That of :meth:`GraphModel.final` for all nodes, ``(n_nodes, d)``, without terms of their own.
+    states:
+        s, ``(n_users, d)``, or ``None``.
+    """
+
+    h: Tensor
+    states: Tensor | None
+
+
 class GraphModel(nn.Module):
     """Base contract of the models that the trainer trains: one pass for the views, and h from them."""
 
@@ -54,32 +76,34 @@ class GraphModel(nn.Module):
     n_users: int
     n_items: int
 
-    def keep_recent_weight(self) -> Tensor:
-        """ρ as a buffer of the model, a scalar: no gradient learns it, but the trainer may set it, and it is saved."""
-        if "rho" not in self._buffers:
-            self.register_buffer("rho", torch.tensor(self.config.recent.weight))
-        return self.get_buffer("rho")
+    @property
+    def weighed(self) -> tuple[Weighed, ...]:
+        """What the model can add to its scores: latest items (ρ), what came next (σ), histories in order (ρ_S)."""
+        return ("recent", "transitions")
 
-    def keep_transition_weight(self) -> Tensor:
-        """σ, likewise."""
-        if "sigma" not in self._buffers:
-            self.register_buffer("sigma", torch.tensor(self.config.transitions.weight))
-        return self.get_buffer("sigma")
+    def keep_weights(self) -> None:
+        """Make buffers of the weights: no gradient learns them, but the trainer may set them, and they are saved."""
+        for part in self.weighed:
+            self.keep_weight(part)
+
+    def keep_weight(self, part: Weighed) -> Tensor:
+        """The weight of ``part``, one of :attr:`weighed`, as a buffer of the model, a scalar."""
+        name = _BUFFERS[part]
+        if name not in self._buffers:
+            self.register_buffer(name, torch.tensor(self.weight_of(part)))
+        return self.get_buffer(name)
+
+    def weight_of(self, part: Weighed) -> float:
+        """What ``part`` counts: what was chosen, or the recipe's; 0 if it is none of :attr:`weighed`."""
+        if part not in self.weighed:
+            return 0.0
+        buffer = self._buffers.get(_BUFFERS[part])
+        return float(getattr(self.config, part).weight if buffer is None else buffer)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """As in torch; runs of before ρ or σ was a part of the model keep the recipe's."""
-        kept = {name: self.get_buffer(name) for name in ("rho", "sigma") if name in self._buffers}
+        """As in torch; runs of before a weight was a part of the model keep the recipe's."""
+        kept = {name: self.get_buffer(name) for name in _BUFFERS.values() if name in self._buffers}
         return super().load_state_dict({**kept, **state_dict}, strict, assign)
-
-    @property
-    def recent_weight(self) -> float:
-        """ρ, what the latest items of a user count."""
-        return float(self.get_buffer("rho")) if "rho" in self._buffers else self.config.recent.weight
-
-    @property
-    def transition_weight(self) -> float:
-        """σ, what counts that came after a user's latest items."""
-        return float(self.get_buffer("sigma")) if "sigma" in self._buffers else self.config.transitions.weight
 
     @property
     def bias_columns(self) -> int:
@@ -123,32 +147,49 @@ class GraphModel(nn.Module):
         """h of the nodes of ``views``, ``(k, d)``; scores are inner products of its rows."""
         raise NotImplementedError
 
-    @torch.no_grad()
-    def vectors(self) -> Tensor:
-        """h of all nodes as it is used, ``(n_nodes, d)``, or one column more with a popularity term: that of
-        :meth:`final`, and for users what their histories (``model.sequence``) and their latest items
-        (``model.recent``) add."""
-        h = self.final(self())
-        d, n = h.shape[1] - self.bias_columns, self.n_users
-        users, items = h[:n, :d], h[n:, :d]
-        states = self.states(items)
-        if states is not None:
-            users = score_space(users + self.config.sequence.weight * states, self.config.score)
-        weight, settings = self.recent_weight, self.config.recent
-        if weight:
-            unit = self.config.score == "cosine"
-            users = add_recent(users, items, self.graph, weight, settings.decay, settings.items, unit=unit)
-        return torch.cat([torch.cat([users, h[:n, d:]], dim=1), h[n:]])
+    def terms(self) -> Tensor | None:
+        """The last columns of h, terms of their own in the score, for all nodes, ``(n_nodes, bias_columns)``."""
+        return None
 
     @torch.no_grad()
-    def scorer(self) -> VectorScorer:
+    def standing(self) -> Standing:
+        """The model as training left it, for :meth:`vectors` with one weight after the other."""
+        h = self.final(self())
+        h = h[:, : h.shape[1] - self.bias_columns]
+        return Standing(h, self.states(h[self.n_users :]))
+
+    @torch.no_grad()
+    def vectors(self, standing: Standing | None = None) -> Tensor:
+        """h of all nodes as it is used, ``(n_nodes, d)``, or one column more with a popularity term: that of
+        :meth:`final`, and for users what their histories (``model.sequence``) and their latest items
+        (``model.recent``) add.
+
+        Parameters
+        ----------
+        standing:
+            Where it is known already. It has to be of the parameters as they are.
+        """
+        standing = self.standing() if standing is None else standing
+        users, items, score = standing.h[: self.n_users], standing.h[self.n_users :], self.config.score
+        weight = self.weight_of("sequence")
+        if standing.states is not None and weight:
+            users = score_space(users + weight * standing.states, score)
+        weight, settings = self.weight_of("recent"), self.config.recent
+        if weight:
+            unit = score == "cosine"
+            users = add_recent(users, items, self.graph, weight, settings.decay, settings.items, unit=unit)
+        h, terms = torch.cat([users, items]), self.terms()
+        return h if terms is None else torch.cat([h, terms], dim=1)
+
+    @torch.no_grad()
+    def scorer(self, standing: Standing | None = None) -> VectorScorer:
         """The model as it ranks: :meth:`vectors`, and what came next (``model.transitions``)."""
-        h = self.vectors()
+        h = self.vectors(standing)
         return VectorScorer(h[: self.n_users], h[self.n_users :], self.comes_next())
 
     def comes_next(self) -> ComesNext | None:
         """What came next as a term of the score, ``None`` where it does not count."""
-        weight = self.transition_weight
+        weight = self.weight_of("transitions")
         return replace(self._counted, weight=weight) if weight else None
 
     @cached_property

@@ -91,12 +91,12 @@ def _readings(model: GraphModel, views: Views, dim: int, own_text: bool, cosine:
         dim,
         cosine,
         layers=layers,
-        recent_weight=model.recent_weight,
+        recent_weight=model.weight_of("recent"),
         recent_decay=recent.decay,
         recent_items=recent.items,
-        sequence_weight=model.config.sequence.weight if isinstance(model, RecMind) else 0.0,
+        sequence_weight=model.weight_of("sequence"),
         sequence_heads=model.config.sequence.heads,
-        transition_weight=model.transition_weight,
+        transition_weight=model.weight_of("transitions"),
         transition_recency=model.config.transitions.recency,
         transition_items=model.config.transitions.items,
         folds=True,
@@ -156,7 +156,7 @@ def _with_texts(
     read = model.language.read
     known = torch.ones(len(language)) if read is None else read[:, 0]
     parameters = {name: value.numpy() for name, value in model.language.state_dict().items()}
-    if isinstance(model, RecMind) and model.sequence is not None:
+    if isinstance(model, RecMind) and model.sequence is not None and equations.sequence_weight:
         parameters |= {f"{PREFIX}{name}": value.numpy() for name, value in model.sequence.state_dict().items()}
     lengths = v.norm(dim=1).numpy() if equations.cosine else None
     return Leaves(equations, language.numpy(), known.numpy(), messages=messages, parameters=parameters, lengths=lengths)

@@ -1,4 +1,4 @@
-"""Three numbers that training cannot learn, chosen on the validation part when it is over."""
+"""Four numbers that training cannot learn, chosen on the validation part when it is over."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from recmind.model.recmind import RecMind
-from recmind.model.views import GraphModel
+from recmind.model.views import GraphModel, Weighed
 
+SEQUENCE: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""ρ_S that are tried, where the model reads histories in order (`model.sequence.weight`)."""
 RECENT: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 """ρ that are tried: how much a user's latest items count (`model.recent.weight`)."""
 TRANSITIONS: Final = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0)
@@ -21,16 +23,19 @@ POPULARITY: Final = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25)
 
 @torch.no_grad()
 def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]:
-    """Set ρ, σ and w to what validation prefers.
+    """Set ρ_S, ρ, σ and w to what validation prefers.
 
     The training loss sees a user's items all at once and the items of the
     catalogue among them: what came last, and that a user does not buy the
-    bestsellers again, it cannot see. First ρ is the best of :data:`RECENT`, the
-    smaller one of equals. Where the model counts what came next, σ of
-    :data:`TRANSITIONS` follows likewise, and ρ once more, since both say what
-    the latest items mean. Then w takes the best factor of :data:`POPULARITY`,
-    of equals the smaller one: popularity is what keeps rare items out of the
-    lists, so no more of it than pays.
+    bestsellers again, it cannot see. And it cannot weigh what a history says in
+    its order against what it says as a whole, each having a loss of its own.
+    Where histories are read in order, ρ_S is the best of :data:`SEQUENCE`, the
+    smaller one of equals; then ρ of :data:`RECENT` likewise, and where the model
+    counts what came next, σ of :data:`TRANSITIONS`. All three say what the
+    latest items mean, so ρ_S and ρ are chosen once more, each beside the others.
+    Then w takes the best factor of :data:`POPULARITY`, of equals the smaller
+    one: popularity is what keeps rare items out of the lists, so no more of it
+    than pays.
 
     How fast the weight of the latest items falls is not chosen here: validation
     would put nearly all of it on the very last one, which stands right before
@@ -44,20 +49,24 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
     Returns
     -------
     dict
-        ``recent_weight``, ``transition_weight``, ``popularity_factor``, and the metric ``before`` and ``after``.
+        ``sequence_weight`` where histories are read in order, ``recent_weight``, ``transition_weight``,
+        ``popularity_factor``, and the metric ``before`` and ``after``.
     """
-    before = value()
-    weight, found = _best_of(RECENT, model.keep_recent_weight(), value, before)
-    following = model.transition_weight
-    if following:
-        following, found = _best_of(TRANSITIONS, model.keep_transition_weight(), value, found)
-        weight, found = _best_of(RECENT, model.keep_recent_weight(), value, found)
+    before = found = value()
+    tried: dict[Weighed, tuple[float, ...]] = {"sequence": SEQUENCE, "recent": RECENT, "transitions": TRANSITIONS}
+    # What the recipe leaves out stays out, but for the latest items, which every model can count.
+    parts = [part for part in tried if part == "recent" or model.weight_of(part)]
+    again = [part for part in parts if part != "transitions"] if len(parts) > 1 else []
+    for part in (*parts, *again):
+        found = _best_of(tried[part], model.keep_weight(part), value, found)
     factor = 1.0
     if isinstance(model, RecMind) and model.popularity is not None:
         factor, found = _popularity(model.popularity, value, found)
+    in_order = {"sequence_weight": model.weight_of("sequence")} if "sequence" in parts else {}
     return {
-        "recent_weight": weight,
-        "transition_weight": following,
+        **in_order,
+        "recent_weight": model.weight_of("recent"),
+        "transition_weight": model.weight_of("transitions"),
         "popularity_factor": factor,
         "before": before,
         "after": found,
@@ -75,7 +84,7 @@ def foreseen(model: GraphModel, value: Callable[[], float]) -> float:
     latest items count most, it is the items' vectors that matter and not the
     users', and these are best at another epoch.
     """
-    found, rho = value(), model.keep_recent_weight()
+    found, rho = value(), model.keep_weight("recent")
     weight = rho.clone()
     if isinstance(model, RecMind) and model.popularity is not None:
         learnt = model.popularity.clone()
@@ -91,10 +100,8 @@ def foreseen(model: GraphModel, value: Callable[[], float]) -> float:
     return found
 
 
-def _best_of(
-    weights: tuple[float, ...], weight: Tensor, value: Callable[[], float], before: float
-) -> tuple[float, float]:
-    """Leave the best of ``weights`` in ``weight``; it and its value. ``before`` is that of the one it has."""
+def _best_of(weights: tuple[float, ...], weight: Tensor, value: Callable[[], float], before: float) -> float:
+    """Leave the best of ``weights`` in ``weight``; its value. ``before`` is that of the one it has."""
     tried = {float(weight): before}
     for one in weights:
         if one not in tried:
@@ -102,7 +109,7 @@ def _best_of(
             tried[one] = value()
     best = max(sorted(tried), key=lambda one: tried[one])
     weight.fill_(best)
-    return best, tried[best]
+    return tried[best]
 
 
 def _popularity(popularity: Tensor, value: Callable[[], float], whole: float) -> tuple[float, float]:

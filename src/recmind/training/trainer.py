@@ -129,17 +129,18 @@ class Trainer:
                 self.language.restore_best(self.objective.replace_texts)
         state, found = self.state, None
         if self.validate is not None and self.config.training.calibrate:
-            found = calibrate(self.model, self._value)
+            found = calibrate(self.model, self._measured())
         return Fitted(state.best_epoch or state.epoch, state.best_value, state.seconds, state.history, found)
 
     def scorer(self) -> VectorScorer:
         """The model as it stands, for ranking."""
         return self.model.scorer()
 
-    def _value(self) -> float:
-        """The validation metric of the model as it stands."""
-        assert self.validate is not None
-        return self.validate(self.scorer())
+    def _measured(self) -> Callable[[], float]:
+        """What gives the validation metric of the model as it stands, with whatever weights it has when asked."""
+        validate, standing = self.validate, self.model.standing()
+        assert validate is not None
+        return lambda: validate(self.model.scorer(standing))
 
     def _warmup(self) -> None:
         epochs = self.config.training.warmup_epochs if isinstance(self.model, RecMind) else 0
@@ -216,7 +217,8 @@ class Trainer:
     def _validated(self, row: dict[str, Any]) -> None:
         """Measure on the validation part, keep the best parameters, and decide whether to stop."""
         start = time.perf_counter()
-        value = foreseen(self.model, self._value) if self.config.training.calibrate else self._value()
+        measured = self._measured()
+        value = foreseen(self.model, measured) if self.config.training.calibrate else measured()
         row[f"valid_{self.config.training.metric}"] = value
         self.state.seconds += time.perf_counter() - start
         if value > self.state.best_value:
