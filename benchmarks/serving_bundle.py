@@ -28,12 +28,15 @@ from serving_index import DIM, POPULARITY, generated
 from recmind.config import load_config
 from recmind.files import new_folder
 from recmind.language.features import encoder_manifest, load_encoder
+from recmind.model.graph import build_graph
+from recmind.model.sequence import SequenceEncoder
 from recmind.schema import BundleFiles, BundleTensors
 from recmind.serving.bundle import seal, write_json, write_tensors
 from recmind.serving.folding import Equations, Folding, unit
 from recmind.serving.index import Kind, build_index
 from recmind.serving.live import LiveRecommender
 from recmind.serving.options import Filters, Options
+from recmind.serving.sequence import PREFIX
 
 WORDS = (
     "quiet red steel travel garden winter camera cable oak wool running kids phone kitchen light heavy soft sharp"
@@ -51,6 +54,7 @@ def make(out: Path, n_items: int, n_users: int, index: Kind, seed: int) -> None:
     parameters = {f"{name}.weight": _normal(rng, *shape) / np.sqrt(shape[1]) for name, shape in hidden.items()}
     parameters |= {f"{name}.bias": np.zeros(shape[0], np.float32) for name, shape in hidden.items()}
     parameters |= {"gate.weight": np.zeros((2, 2, 2 * DIM + 1), np.float32), "gate.bias": np.ones((2, 2), np.float32)}
+    parameters |= _encoder(seed)
     share = 1 / 3
     equations = Equations(
         DIM,
@@ -63,6 +67,7 @@ def make(out: Path, n_items: int, n_users: int, index: Kind, seed: int) -> None:
         popularity=POPULARITY,
         average_degree=float(items[:, -1].mean()),
         recent_weight=0.5,
+        sequence_weight=2.0,
         transition_weight=16.0,
         folds=True,
         reads=True,
@@ -77,6 +82,7 @@ def make(out: Path, n_items: int, n_users: int, index: Kind, seed: int) -> None:
     for user in range(n_users):
         own = codes[offsets[user] : offsets[user + 1]]
         taste = folding.fold(own, messages[own], language[own], known[own])
+        taste = folding.with_sequence(taste, items[own, :-1])
         users[user] = folding.with_latest(taste, items[own[-10:], :-1], 0.5 * language[own[-10:]]).vector
     queries = np.hstack([users[:500], np.full((min(500, n_users), 1), POPULARITY, dtype=np.float32)])
     built = build_index(items, queries, index)
@@ -128,6 +134,24 @@ def _normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape, dtype=np.float32)
 
 
+def _encoder(seed: int) -> dict[str, np.ndarray]:
+    """An encoder of histories in order as it is before training, with the shape of the recipe."""
+    settings, nothing = load_config("default").model.sequence, np.empty(0, dtype=np.int32)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = SequenceEncoder(
+            build_graph(nothing, nothing, 1, 1),
+            dim=DIM,
+            blocks=settings.blocks,
+            heads=settings.heads,
+            length=settings.length,
+            dropout=settings.dropout,
+            init_std=DIM**-0.5,
+            precision="float32",
+        )
+    return {f"{PREFIX}{name}": value.numpy() for name, value in encoder.state_dict().items()}
+
+
 def _transitions(n: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """What came next: popular items more often, as in the histories."""
     codes = (np.sort(rng.zipf(1.2, (n, FOLLOWERS)).astype(np.int64) % n, axis=1)).astype(np.int32)
@@ -174,6 +198,7 @@ def measure(bundle: Path, requests: int, seed: int) -> None:
             "... few of them": lambda n: live.recommend(users[n], 20, options=Options(few)),
             "... diversity .3": lambda n: live.recommend(users[n], 20, options=Options(diversity=0.3)),
             "history of three": lambda n: live.recommend_for_history(items[3 * n : 3 * n + 3], 20),
+            "history of a hundred": lambda n: live.recommend_for_history(items[n : n + 100], 20),
             "similar items": lambda n: live.similar_items(items[n], 20),
             "explain": lambda n: live.explain(items[n], user=users[n]),
             "fields of 20 items": lambda n: live.items(items[n : n + 20]),

@@ -37,7 +37,7 @@ NAMES: Final[dict[str, str]] = {
 
 WITHOUT_CHANCE: Final = ("popularity", "item-knn", "item-knn-text", "content-knn", "sequential-rules", "ease")
 """Models in which nothing is drawn."""
-_OF_STRATA: Final = ("popularity", "item-knn-text", "content-knn", "ease", "lightgcn", "text", "alpharec")
+_OF_STRATA: Final = ("popularity", "item-knn-text", "content-knn", "ease", "lightgcn", "sasrec", "text", "alpharec")
 _OF_SEEDS: Final = ("lightgcn", "text")
 
 

@@ -45,7 +45,17 @@ FEW: Final = Suite(
         _variants(
             "few",
             _FEW,
-            ("text", "alpharec", "dropoutnet", "content-knn", "item-knn-text", "ease", "lightgcn", "popularity"),
+            (
+                "text",
+                "alpharec",
+                "dropoutnet",
+                "content-knn",
+                "item-knn-text",
+                "ease",
+                "lightgcn",
+                "sasrec",
+                "popularity",
+            ),
         )
     ),
     sections=("few",),
