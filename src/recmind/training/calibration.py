@@ -55,8 +55,8 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
     before = found = value()
     tried: dict[Weighed, tuple[float, ...]] = {"sequence": SEQUENCE, "recent": RECENT, "transitions": TRANSITIONS}
     # What the recipe leaves out stays out, but for the latest items, which every model can count.
-    parts = [part for part in tried if part == "recent" or model.weight_of(part)]
-    again = [part for part in parts if part != "transitions"] if len(parts) > 1 else []
+    parts: list[Weighed] = [part for part in tried if part == "recent" or model.weight_of(part)]
+    again: list[Weighed] = [part for part in parts if part != "transitions"] if len(parts) > 1 else []
     for part in (*parts, *again):
         found = _best_of(tried[part], model.keep_weight(part), value, found)
     factor = 1.0
