@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from recmind.config import load_config
 from recmind.model.graph import build_graph
+from recmind.model.language_view import TextInputs
+from recmind.model.recmind import RecMind
+from recmind.model.registry import build_model
 from recmind.model.sequence import SequenceEncoder
+from recmind.serving.equations import leaves_of
 from recmind.serving.sequence import PREFIX, SequenceReader
 
 LENGTH = 6
@@ -33,3 +38,23 @@ def test_the_state_after_a_history(n: int, heads: int):
     found = reader.state(vectors[items.tolist()].numpy())
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 8.0])
+def test_what_is_served_has_the_weight_that_was_chosen(weight: float):
+    rng = np.random.default_rng(0)
+    users, items = (
+        np.repeat(np.arange(6, dtype=np.int32), 4),
+        rng.permuted(np.tile(np.arange(8), (6, 1)), axis=1)[:, :4],
+    )
+    graph = build_graph(users, items.flatten().astype(np.int32), 6, 8)
+    texts = TextInputs(torch.from_numpy(rng.normal(size=(8, 5)).astype(np.float32)), torch.ones(8, dtype=torch.bool))
+    config = load_config("default", overrides={"model.dim": 8, "model.init_std": 0.5, "model.precision": "float32"})
+    model = build_model(graph, texts, config.model, seed=0)
+    assert isinstance(model, RecMind) and weight != config.model.sequence.weight
+    model.keep_weight("sequence").fill_(weight)
+    leaves = leaves_of(model, own_text=False, cosine=True)
+    assert leaves.equations.sequence_weight == weight
+    assert leaves.deviation is not None and leaves.deviation < 1e-5
+    assert leaves.parameters is not None
+    assert any(name.startswith(PREFIX) for name in leaves.parameters) == (weight > 0)
