@@ -65,6 +65,32 @@ class TestPopularityTerm:
         term = np.array([0.7 * np.log(1 + d) / np.log(3) for d in (2, 2, 2, 1, 1, 0, 1)])
         np.testing.assert_allclose(h[:6] @ h[6:].T, bare[:6] @ bare[6:].T + term, rtol=1e-6)
 
+    @pytest.mark.parametrize(
+        ("floor", "counted"), [(0.0, (2, 2, 2, 1, 1, 0, 1)), (1.0, (2, 2, 2, 1, 1, 1, 1)), (5.0, [2] * 7)]
+    )
+    def test_no_item_counts_as_less_popular_than_the_floor(self, example, floor: float, counted):
+        model = recmind(example, popularity=True)
+        with torch.no_grad():
+            model.popularity.fill_(0.7)
+            model.popularity_floor.fill_(floor)
+        expected = np.log1p(counted) / np.log(3)
+        np.testing.assert_allclose(model.popularities(), expected, rtol=1e-6)
+        np.testing.assert_allclose(model.vectors()[6:, -1], 0.7 * expected, rtol=1e-6)
+        new = model.new_items(model.language.texts.items[5:6], torch.tensor([True]))
+        bought = [expected[i] for i in (0, 1, 2, 3, 4, 6)]
+        assert float(new[0, -1]) == pytest.approx(0.7 * np.mean(bought), rel=1e-6)
+
+    def test_a_floor_of_half_an_interaction_lies_between(self, example):
+        model = recmind(example, popularity=True)
+        model.popularity_floor.fill_(0.5)
+        assert float(model.popularities()[5]) == pytest.approx(np.log(1.5) / np.log(3))
+
+    def test_parameters_of_before_there_was_a_floor_can_be_read(self, example):
+        model = recmind(example, popularity=True)
+        model.load_state_dict({name: value for name, value in model.state_dict().items() if name != "popularity_floor"})
+        assert float(model.popularity_floor) == 0.0
+        assert "popularity_floor" not in recmind(example).state_dict()
+
     def test_rows_of_a_batch_are_rows_of_the_whole(self, example):
         model = recmind(example, popularity=True)
         wanted = NodeSubset.of(13, torch.tensor([7, 0, 12, 7]))

@@ -41,7 +41,7 @@ def test_the_state_after_a_history(n: int, heads: int):
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 8.0])
-def test_what_is_served_has_the_weight_that_was_chosen(weight: float):
+def test_what_is_served_is_what_was_chosen(weight: float):
     rng = np.random.default_rng(0)
     users, items = (
         np.repeat(np.arange(6, dtype=np.int32), 4),
@@ -53,8 +53,13 @@ def test_what_is_served_has_the_weight_that_was_chosen(weight: float):
     model = build_model(graph, texts, config.model, seed=0)
     assert isinstance(model, RecMind) and weight != config.model.sequence.weight
     model.keep_weight("sequence").fill_(weight)
+    model.popularity_floor.fill_(3.0)
     leaves = leaves_of(model, own_text=False, cosine=True)
     assert leaves.equations.sequence_weight == weight
+    assert leaves.popularities is not None
+    degrees = graph.degrees[6:].numpy()
+    expected = np.log1p(np.maximum(degrees, 3)) / np.log1p(degrees.max())
+    np.testing.assert_allclose(leaves.popularities, expected, rtol=1e-6)
     assert leaves.deviation is not None and leaves.deviation < 1e-5
     assert leaves.parameters is not None
     assert any(name.startswith(PREFIX) for name in leaves.parameters) == (weight > 0)

@@ -14,7 +14,7 @@ from recmind.model.graph import build_graph
 from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
 from recmind.model.registry import build_model
-from recmind.training.calibration import POPULARITY, RECENT, SEQUENCE, TRANSITIONS, calibrate, foreseen
+from recmind.training.calibration import FLOORS, POPULARITY, RECENT, SEQUENCE, TRANSITIONS, calibrate, foreseen
 
 
 @pytest.fixture
@@ -107,15 +107,23 @@ def test_a_model_that_does_not_count_is_not_made_to(model: RecMind):
     assert found["transition_weight"] == 0.0 == model.weight_of("transitions")
 
 
+@pytest.mark.parametrize("best", FLOORS)
+def test_how_popular_an_item_is_at_least(model: RecMind, best: float):
+    found = calibrate(model, lambda: -abs(float(model.popularity_floor) - best))
+    assert found["popularity_floor"] == best == float(model.popularity_floor) == model.state_dict()["popularity_floor"]
+
+
 def test_of_equals_the_smaller_weight_and_less_popularity(model: RecMind):
     found = calibrate(model, metric(model, lambda w: 1.0, lambda c: 0.5))
     assert (found["recent_weight"], found["popularity_factor"]) == (0.0, POPULARITY[-1])
+    assert found["popularity_floor"] == FLOORS[-1]
 
 
 def test_without_a_popularity_term(model: RecMind):
     model.popularity = None
     found = calibrate(model, lambda: float(model.weight_of("recent")))
     assert (found["recent_weight"], found["popularity_factor"]) == (RECENT[-1], 1.0)
+    assert "popularity_floor" not in found
 
 
 def test_a_model_of_the_graph_alone_is_calibrated_too():

@@ -53,6 +53,18 @@ def test_the_loss_sees_all_of_the_popularity_and_lists_the_share_that_was_chosen
         assert torch.equal(model.state_dict()[name], value) == (name != "popularity"), name
 
 
+def test_the_loss_does_not_see_how_popular_items_are_at_least_and_lists_do(made):
+    model, known, config = made()
+    model.popularity_floor.fill_(40.0)
+    catch_up(model, known, config, Chosen())
+    whole, _, _ = made()
+    catch_up(whole, known, config, Chosen())
+    for name, value in whole.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value) == (name != "popularity_floor"), name
+    assert model.popularity_floor.item() == 40.0
+    assert (model.popularities() == 1).all()
+
+
 def test_the_chosen_temperature_counts_and_else_the_first(made):
     found = []
     for temperature, chosen in ((0.3, None), ([0.3, 0.1], None), ([0.1, 0.3], 0.3), ([0.3, 0.1], 0.1)):

@@ -113,6 +113,8 @@ def _chosen(metrics: Mapping[str, Any]) -> str:
         if calibrated.get("transition_weight"):
             parts.append(f"of what came next {calibrated['transition_weight']:g}")
         parts.append(f"{calibrated['popularity_factor']:.0%} of the popularity term")
+        if calibrated.get("popularity_floor"):
+            parts.append(f"popular as with {calibrated['popularity_floor']:g} interactions at least")
     return f"chosen on the validation part: {', '.join(parts)}" if parts else ""
 
 

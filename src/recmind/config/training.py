@@ -53,8 +53,8 @@ class TrainingConfig(Settings):
     calibrate: bool = False
     """After the last epoch, choose on the validation part how much a user's latest items count
     (`model.recent.weight` is only the start then), how much what came after them and how much histories in their order,
-    where `model.transitions.weight` and `model.sequence.weight` are not 0, and by how much the popularity term of
-    `recmind` is too large."""
+    where `model.transitions.weight` and `model.sequence.weight` are not 0, by how much the popularity term of
+    `recmind` is too large, and from how many interactions on it tells items apart."""
     catch_up_epochs: Annotated[int, Field(ge=0)] = 0
     """When all is measured, train on for so many epochs, with a third of the step size, on the held-out interactions
     too: for the lists in use, which are made when these are known. What is measured stays without."""

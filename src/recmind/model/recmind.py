@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class RecMind(GraphModel):
     final                 h = α z^G + (1-α) z^L, α by how much of z^L is text if so set
     late fusion           γ of the two views in place of the gates and of α, if so set
     sequence              h_u + ρ_S s_u, s_u read off h_i of the user's items in order, if so set
-    score                 ⟨h_u, h_i⟩, or their cosine; + w d̃_i if so set
+    score                 ⟨h_u, h_i⟩, or their cosine; + w max(d̃_i, d̃ of f interactions) if so set
     ====================  =====================================================
 
     Switches of the configuration turn each part back to the paper or off:
@@ -37,6 +38,10 @@ class RecMind(GraphModel):
     ``model.gate.kind``, ``model.score``, ``model.popularity``,
     ``model.projection``, ``model.alpha``, ``model.alpha_by_text``, ``model.sequence``.
     """
+
+    chosen: ClassVar[tuple[str, ...]] = (*GraphModel.chosen, "popularity_floor")
+    popularity_floor: Tensor
+    """f, a scalar: an item with fewer interactions counts as popular as one with so many."""
 
     def __init__(self, graph: BipartiteGraph, texts: TextInputs, config: ModelConfig) -> None:
         super().__init__()
@@ -57,6 +62,8 @@ class RecMind(GraphModel):
         self.links = self._links(texts)
         self.log_degree = graph.normalised_log_degree()
         self.popularity = nn.Parameter(torch.zeros(())) if config.popularity else None
+        if config.popularity:
+            self.register_buffer("popularity_floor", torch.zeros(()))
         self.ones = torch.ones(self.n_users, device=self.log_degree.device, dtype=self.log_degree.dtype)
         self.sequence = self._encoder() if config.sequence.weight else None
 
@@ -111,10 +118,15 @@ class RecMind(GraphModel):
         return int(self.popularity is not None)
 
     def terms(self) -> Tensor | None:
-        """1 for a user, w d̃_i for an item: their product is the term of the score."""
+        """1 for a user, w max(d̃_i, d̃ of f interactions) for an item: their product is the term of the score."""
         if self.popularity is None:
             return None
-        return torch.cat([self.ones, self.popularity * self.log_degree[self.n_users :]])[:, None]
+        return torch.cat([self.ones, self.popularity * self.popularities()])[:, None]
+
+    def popularities(self) -> Tensor:
+        """What w multiplies, ``(n_items,)``: d̃ of the items, and no less than that of f interactions."""
+        logs, largest = self.log_degree[self.n_users :], torch.log1p(self.graph.degrees[self.n_users :].max())
+        return torch.maximum(logs, (torch.log1p(self.popularity_floor) / largest.clamp_min(1e-12)).clamp_max(1))
 
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
         """Views of the wanted nodes, or of all."""
@@ -181,8 +193,8 @@ class RecMind(GraphModel):
         h = self._mix(graph, language, alpha)
         if self.popularity is None:
             return h
-        bought = self.log_degree[self.n_users :]
-        expected = self.popularity * bought.sum() / (bought > 0).sum().clamp_min(1)
+        bought = self.log_degree[self.n_users :] > 0
+        expected = self.popularity * (self.popularities() * bought).sum() / bought.sum().clamp_min(1)
         return torch.cat([h, expected.expand(len(h), 1)], dim=1)
 
     def final(self, views: Views) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,8 @@ class GraphModel(nn.Module):
     config: ModelConfig
     n_users: int
     n_items: int
+    chosen: ClassVar[tuple[str, ...]] = tuple(_BUFFERS.values())
+    """Buffers that no gradient learns; where parameters of before do not have one, it stays as it is."""
 
     @property
     def weighed(self) -> tuple[Weighed, ...]:
@@ -102,7 +104,7 @@ class GraphModel(nn.Module):
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """As in torch; runs of before a weight was a part of the model keep the recipe's."""
-        kept = {name: self.get_buffer(name) for name in _BUFFERS.values() if name in self._buffers}
+        kept = {name: self.get_buffer(name) for name in self.chosen if name in self._buffers}
         return super().load_state_dict({**kept, **state_dict}, strict, assign)
 
     @property

@@ -45,6 +45,8 @@ class Leaves:
         What places new items.
     lengths:
         ‖v‖ of all nodes ``(n_nodes,)``, ``None`` where scores are no cosines.
+    popularities:
+        d̃ of the items as the score takes it ``(n_items,)``, ``None`` where it has no such term.
     deviation:
         Largest difference between h of a trained user and the fold of the training history, ``None`` without.
     """
@@ -57,6 +59,7 @@ class Leaves:
     gates: Array | None = None
     parameters: dict[str, Array] | None = None
     lengths: Array | None = None
+    popularities: Array | None = None
     deviation: float | None = None
 
 
@@ -147,7 +150,8 @@ def _of_recmind(model: RecMind, views: Views, equations: Equations) -> Leaves:
     if gates is not None:
         assert model.gate is not None and leaves.parameters is not None
         leaves.parameters.update({f"gate.{name}": value.numpy() for name, value in model.gate.state_dict().items()})
-    return replace(leaves, free=model.free[: model.n_users].numpy(), gates=gates)
+    popularities = None if model.popularity is None else model.popularities().numpy()
+    return replace(leaves, free=model.free[: model.n_users].numpy(), gates=gates, popularities=popularities)
 
 
 def _with_texts(

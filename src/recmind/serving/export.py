@@ -108,8 +108,10 @@ def _vectors(recommender: Recommender, leaves: Leaves) -> dict[str, Array]:
     equations, scorer = leaves.equations, recommender.vectors
     n_users, dim = scorer.n_users, equations.dim
     degrees = recommender.split.item_degrees()[: _n_trained(recommender)].astype(np.int32)
-    logs = np.log1p(degrees.astype(np.float32))
-    d = logs / max(float(logs.max(initial=0)), 1e-12)
+    d = leaves.popularities
+    if d is None:
+        logs = np.log1p(degrees.astype(np.float32))
+        d = logs / max(float(logs.max(initial=0)), 1e-12)
     h = scorer.items[: len(degrees), :dim].numpy()
     found: dict[str, Array | None] = {
         BundleTensors.USERS: scorer.users[:, :dim].numpy(),

@@ -1,4 +1,4 @@
-"""Four numbers that training cannot learn, chosen on the validation part when it is over."""
+"""Five numbers that training cannot learn, chosen on the validation part when it is over."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ TRANSITIONS: Final = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 """σ that are tried, where the model counts what came next (`model.transitions.weight`)."""
 POPULARITY: Final = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25)
 """Factors of w that are tried: how much of the learnt popularity counts."""
+FLOORS: Final = (0.0, 3.0, 5.0, 8.0, 12.0, 20.0, 40.0)
+"""f that are tried: with fewer interactions an item counts as popular as with so many."""
 
 
 @torch.no_grad()
 def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]:
-    """Set ρ_S, ρ, σ and w to what validation prefers.
+    """Set ρ_S, ρ, σ, w and f to what validation prefers.
 
     The training loss sees a user's items all at once and the items of the
     catalogue among them: what came last, and that a user does not buy the
@@ -35,7 +37,10 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
     latest items mean, so ρ_S and ρ are chosen once more, each beside the others.
     Then w takes the best factor of :data:`POPULARITY`, of equals the smaller
     one: popularity is what keeps rare items out of the lists, so no more of it
-    than pays.
+    than pays. Last f, the best of :data:`FLOORS`, of equals the larger one:
+    few interactions say little about how many are to come. Where an item has
+    at most a handful of them, w d̃_i would take a wrong estimate for a fact, and
+    lists would hardly ever have it.
 
     How fast the weight of the latest items falls is not chosen here: validation
     would put nearly all of it on the very last one, which stands right before
@@ -50,7 +55,8 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
     -------
     dict
         ``sequence_weight`` where histories are read in order, ``recent_weight``, ``transition_weight``,
-        ``popularity_factor``, and the metric ``before`` and ``after``.
+        ``popularity_factor``, where there is a popularity term ``popularity_floor``, and the metric ``before`` and
+        ``after``.
     """
     before = found = value()
     tried: dict[Weighed, tuple[float, ...]] = {"sequence": SEQUENCE, "recent": RECENT, "transitions": TRANSITIONS}
@@ -59,15 +65,18 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
     again: list[Weighed] = [part for part in parts if part != "transitions"] if len(parts) > 1 else []
     for part in (*parts, *again):
         found = _best_of(tried[part], model.keep_weight(part), value, found)
-    factor = 1.0
+    factor, floor = 1.0, {}
     if isinstance(model, RecMind) and model.popularity is not None:
         factor, found = _popularity(model.popularity, value, found)
+        found = _best_of(FLOORS, model.popularity_floor, value, found, smaller=False)
+        floor = {"popularity_floor": float(model.popularity_floor)}
     in_order = {"sequence_weight": model.weight_of("sequence")} if "sequence" in parts else {}
     return {
         **in_order,
         "recent_weight": model.weight_of("recent"),
         "transition_weight": model.weight_of("transitions"),
         "popularity_factor": factor,
+        **floor,
         "before": before,
         "after": found,
     }
@@ -100,14 +109,17 @@ def foreseen(model: GraphModel, value: Callable[[], float]) -> float:
     return found
 
 
-def _best_of(weights: tuple[float, ...], weight: Tensor, value: Callable[[], float], before: float) -> float:
-    """Leave the best of ``weights`` in ``weight``; its value. ``before`` is that of the one it has."""
+def _best_of(
+    weights: tuple[float, ...], weight: Tensor, value: Callable[[], float], before: float, *, smaller: bool = True
+) -> float:
+    """Leave the best of ``weights`` in ``weight``, of equals the smaller or the larger one; its value. ``before`` is
+    that of the one it has."""
     tried = {float(weight): before}
     for one in weights:
         if one not in tried:
             weight.fill_(one)
             tried[one] = value()
-    best = max(sorted(tried), key=lambda one: tried[one])
+    best = max(sorted(tried, reverse=not smaller), key=lambda one: tried[one])
     weight.fill_(best)
     return tried[best]
 

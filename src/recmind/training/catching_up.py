@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -63,13 +64,22 @@ def catch_up(model: GraphModel, split: Split, config: Config, chosen: Chosen, *,
     }
     config = with_temperature(config, temperature)
     config = config.model_copy(update={"training": config.training.model_copy(update=few)})
-    popularity = model.popularity if isinstance(model, RecMind) else None
-    kept = None if popularity is None else popularity.detach().clone()
+    with _popularity_as_learnt(model, chosen):
+        Trainer(model, split, config, validate=None, title="Catching up", show_progress=show_progress).fit()
+
+
+@contextmanager
+def _popularity_as_learnt(model: GraphModel, chosen: Chosen) -> Iterator[None]:
+    """The popularity term without what calibration made of it, which the vectors would make up for."""
+    if not isinstance(model, RecMind) or model.popularity is None:
+        yield
+        return
+    w, floor = model.popularity, model.popularity_floor
+    calibrated = w.detach().clone(), floor.clone()
     with torch.no_grad():
-        # The loss sees all of what was learnt; a smaller share of it the vectors would make up for.
-        if popularity is not None:
-            popularity /= chosen.popularity_factor
-    Trainer(model, split, config, validate=None, title="Catching up", show_progress=show_progress).fit()
+        w /= chosen.popularity_factor
+        floor.zero_()
+    yield
     with torch.no_grad():
-        if popularity is not None and kept is not None:
-            popularity.copy_(kept)
+        w.copy_(calibrated[0])
+        floor.copy_(calibrated[1])
