@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import torch
-from torch import Tensor
 
 from recmind.model.recmind import RecMind
 from recmind.model.views import GraphModel, Weighed
@@ -19,8 +19,32 @@ TRANSITIONS: Final = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 """σ that are tried, where the model counts what came next (`model.transitions.weight`)."""
 POPULARITY: Final = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25)
 """Factors of w that are tried: how much of the learnt popularity counts."""
-FLOORS: Final = (0.0, 3.0, 5.0, 8.0, 12.0, 20.0, 40.0)
+FLOORS: Final = (0.0, 3.0, 5.0, 8.0, 12.0, 20.0, 40.0, 80.0)
 """f that are tried: with fewer interactions an item counts as popular as with so many."""
+_ROUNDS: Final = 3
+"""How often each is chosen at most, beside the others as they have become."""
+_WEIGHTS: Final[dict[Weighed, tuple[str, tuple[float, ...]]]] = {
+    "sequence": ("sequence_weight", SEQUENCE),
+    "recent": ("recent_weight", RECENT),
+    "transitions": ("transition_weight", TRANSITIONS),
+}
+
+
+@dataclass
+class _Number:
+    """One of the numbers: what is tried, and what it is."""
+
+    name: str
+    values: tuple[float, ...]
+    put: Callable[[float], object]
+    now: float
+    larger: bool = False
+    """Of equals the larger one is taken, else the smaller."""
+
+    def set(self, value: float) -> None:
+        """Let it be ``value``."""
+        self.put(value)
+        self.now = value
 
 
 @torch.no_grad()
@@ -31,11 +55,12 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
     catalogue among them: what came last, and that a user does not buy the
     bestsellers again, it cannot see. And it cannot weigh what a history says in
     its order against what it says as a whole, each having a loss of its own.
-    Where histories are read in order, ρ_S is the best of :data:`SEQUENCE`, the
-    smaller one of equals; then ρ of :data:`RECENT` likewise, and where the model
-    counts what came next, σ of :data:`TRANSITIONS`. All three say what the
-    latest items mean, so ρ_S and ρ are chosen once more, each beside the others.
-    Then w takes the best factor of :data:`POPULARITY`, of equals the smaller
+
+    One after the other, each beside the others as they are, and again until
+    nothing changes or three rounds are over: where histories are read in order
+    ρ_S is the best of :data:`SEQUENCE`, then ρ of :data:`RECENT`, and where the
+    model counts what came next σ of :data:`TRANSITIONS`, of equals the smaller
+    one. Then w takes the best factor of :data:`POPULARITY`, of equals the smaller
     one: popularity is what keeps rare items out of the lists, so no more of it
     than pays. Last f, the best of :data:`FLOORS`, of equals the larger one:
     few interactions say little about how many are to come. Where an item has
@@ -58,27 +83,28 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
         ``popularity_factor``, where there is a popularity term ``popularity_floor``, and the metric ``before`` and
         ``after``.
     """
-    before = found = value()
-    tried: dict[Weighed, tuple[float, ...]] = {"sequence": SEQUENCE, "recent": RECENT, "transitions": TRANSITIONS}
-    # What the recipe leaves out stays out, but for the latest items, which every model can count.
-    parts: list[Weighed] = [part for part in tried if part == "recent" or model.weight_of(part)]
-    again: list[Weighed] = [part for part in parts if part != "transitions"] if len(parts) > 1 else []
-    for part in (*parts, *again):
-        found = _best_of(tried[part], model.keep_weight(part), value, found)
-    factor, floor = 1.0, {}
-    if isinstance(model, RecMind) and model.popularity is not None:
-        factor, found = _popularity(model.popularity, value, found)
-        found = _best_of(FLOORS, model.popularity_floor, value, found, smaller=False)
-        floor = {"popularity_floor": float(model.popularity_floor)}
-    in_order = {"sequence_weight": model.weight_of("sequence")} if "sequence" in parts else {}
+    numbers, known = _numbers(model), dict[tuple[float, ...], float]()
+
+    def measured() -> float:
+        now = tuple(number.now for number in numbers)
+        if now not in known:
+            known[now] = value()
+        return known[now]
+
+    before = measured()
+    for _ in range(_ROUNDS):
+        rounds_before = [number.now for number in numbers]
+        for number in numbers:
+            _choose(number, measured)
+        if [number.now for number in numbers] == rounds_before:
+            break
     return {
-        **in_order,
         "recent_weight": model.weight_of("recent"),
         "transition_weight": model.weight_of("transitions"),
-        "popularity_factor": factor,
-        **floor,
+        "popularity_factor": 1.0,
+        **{number.name: number.now for number in numbers},
         "before": before,
-        "after": found,
+        "after": measured(),
     }
 
 
@@ -109,27 +135,25 @@ def foreseen(model: GraphModel, value: Callable[[], float]) -> float:
     return found
 
 
-def _best_of(
-    weights: tuple[float, ...], weight: Tensor, value: Callable[[], float], before: float, *, smaller: bool = True
-) -> float:
-    """Leave the best of ``weights`` in ``weight``, of equals the smaller or the larger one; its value. ``before`` is
-    that of the one it has."""
-    tried = {float(weight): before}
-    for one in weights:
-        if one not in tried:
-            weight.fill_(one)
-            tried[one] = value()
-    best = max(sorted(tried, reverse=not smaller), key=lambda one: tried[one])
-    weight.fill_(best)
-    return tried[best]
+def _numbers(model: GraphModel) -> list[_Number]:
+    """Those of a model, in the order in which they are chosen."""
+    numbers = []
+    for part, (name, values) in _WEIGHTS.items():
+        # What the recipe leaves out stays out, but for the latest items, which every model can count.
+        if part == "recent" or model.weight_of(part):
+            numbers.append(_Number(name, values, model.keep_weight(part).fill_, model.weight_of(part)))
+    if isinstance(model, RecMind) and model.popularity is not None:
+        popularity, floor = model.popularity, model.popularity_floor
+        learnt = popularity.clone()
+        numbers.append(_Number("popularity_factor", POPULARITY, lambda factor: popularity.copy_(factor * learnt), 1.0))
+        numbers.append(_Number("popularity_floor", FLOORS, floor.fill_, float(floor), larger=True))
+    return numbers
 
 
-def _popularity(popularity: Tensor, value: Callable[[], float], whole: float) -> tuple[float, float]:
-    """Leave the best factor times the learnt w in ``popularity``; it and its value. ``whole`` is that of factor 1."""
-    learnt, values = popularity.clone(), {1.0: whole}
-    for factor in POPULARITY[1:]:
-        popularity.copy_(factor * learnt)
-        values[factor] = value()
-    best = max(sorted(values), key=lambda factor: values[factor])
-    popularity.copy_(best * learnt)
-    return best, values[best]
+def _choose(number: _Number, value: Callable[[], float]) -> None:
+    """Let it be the best of what is tried and of what it was."""
+    values = {}
+    for one in sorted({*number.values, number.now}, reverse=number.larger):
+        number.set(one)
+        values[one] = value()
+    number.set(max(values, key=lambda one: values[one]))  # the first of equals
