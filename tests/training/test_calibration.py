@@ -91,6 +91,23 @@ def test_one_pass_serves_all_weights(model: RecMind):
     assert torch.equal(model.scorer(standing).scores(torch.tensor([0, 1])), model.scorer().scores(torch.tensor([0, 1])))
 
 
+def test_it_goes_round_until_nothing_changes_and_asks_nothing_twice(model: RecMind):
+    # What the latest items should count depends on the floor, which is chosen last.
+    asked = []
+
+    def value() -> float:
+        assert model.popularity is not None
+        floor = float(model.popularity_floor)
+        asked.append((*map(model.weight_of, model.weighed), model.popularity.item(), floor))
+        return min(floor, 20.0) - 3 * max(0.0, floor - 20.0) - abs(model.weight_of("recent") - floor / 10)
+
+    found = calibrate(model, value)
+    assert (found["popularity_floor"], found["recent_weight"]) == (20.0, 2.0)
+    assert len(asked) == len(set(asked))
+    # The best is among them, and it was found by a change of one number at a time.
+    assert found["after"] == 20.0 == value()
+
+
 def test_the_latest_items_are_weighed_again_beside_what_came_next(model: RecMind):
     # Alone the latest items should count much, with what came next little.
     def value() -> float:
