@@ -69,9 +69,18 @@ def test_a_new_interaction_moves_the_user_and_is_left_out(paths: tuple[Path, Pat
         assert best not in {one.item_id for one in live.recommend("u00", 100)}
         assert live.history("u00")[0] == best
         after = live._state.vector_of("u00")
-        row = live._state.rows("items.vectors", np.array([live._state.item_code(best)]))[0, :-1]
         assert not np.array_equal(before, after)
-        assert after @ row > before @ row  # towards the item
+
+
+def test_where_no_history_is_read_in_order_a_new_interaction_moves_the_user_towards_the_item(
+    bundled: Callable[[str], Path], tmp_path: Path
+):
+    with LiveRecommender.open(bundled("by-text"), tmp_path / "changes.sqlite") as live:
+        best = live.recommend("u00", 1)[0].item_id
+        row = live._state.rows("items.vectors", np.array([live._state.item_code(best)]))[0, :-1]
+        before = live._state.vector_of("u00")
+        live.add_interactions([("u00", best)])
+        assert live._state.vector_of("u00") @ row > before @ row
 
 
 def test_somebody_new_is_the_history_alone(paths: tuple[Path, Path]):
