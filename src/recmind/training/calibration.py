@@ -93,10 +93,10 @@ def calibrate(model: GraphModel, value: Callable[[], float]) -> dict[str, float]
 
     before = measured()
     for _ in range(_ROUNDS):
-        rounds_before = [number.now for number in numbers]
+        stood = [number.now for number in numbers]
         for number in numbers:
             _choose(number, measured)
-        if [number.now for number in numbers] == rounds_before:
+        if [number.now for number in numbers] == stood:
             break
     return {
         "recent_weight": model.weight_of("recent"),
