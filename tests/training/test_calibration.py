@@ -19,7 +19,8 @@ from recmind.training.calibration import FLOORS, POPULARITY, RECENT, SEQUENCE, T
 
 @pytest.fixture
 def model() -> RecMind:
-    graph = build_graph(np.array([0, 0, 1], np.int32), np.array([0, 1, 1], np.int32), 2, 3)
+    # 100 users have item 1, the first one item 0 too.
+    graph = build_graph(np.array([0, *range(100)], np.int32), np.array([0, *[1] * 100], np.int32), 100, 3)
     config = load_config("default", overrides={"model.dim": 4}).model
     made = RecMind(graph, TextInputs(torch.randn(3, 4), torch.ones(3, dtype=torch.bool)), config)
     assert made.popularity is not None
@@ -128,6 +129,16 @@ def test_a_model_that_does_not_count_is_not_made_to(model: RecMind):
 def test_how_popular_an_item_is_at_least(model: RecMind, best: float):
     found = calibrate(model, lambda: -abs(float(model.popularity_floor) - best))
     assert found["popularity_floor"] == best == float(model.popularity_floor) == model.state_dict()["popularity_floor"]
+
+
+@pytest.mark.parametrize(("most", "largest"), [(20, 12.0), (3, 0.0)])
+def test_popularity_still_tells_the_most_popular_items_from_the_rest(most: int, largest: float):
+    users = np.array([0, *range(most)], np.int32)
+    graph = build_graph(users, np.array([0, *[1] * most], np.int32), most, 3)
+    config = load_config("default", overrides={"model.dim": 4}).model
+    made = RecMind(graph, TextInputs(torch.randn(3, 4), torch.ones(3, dtype=torch.bool)), config)
+    assert calibrate(made, lambda: float(made.popularity_floor))["popularity_floor"] == largest
+    assert made.popularities()[1] > made.popularities()[0]
 
 
 def test_of_equals_the_smaller_weight_and_less_popularity(model: RecMind):

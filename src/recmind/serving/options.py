@@ -59,8 +59,9 @@ class Options:
     diversity:
         λ of maximal marginal relevance, 0 (off) to 1; see :func:`recmind.serving.diversity.diversify`.
     popularity_penalty:
-        p ≥ 0; items are ordered by score - p d̃, with d̃ the logarithm of an item's degree, from 0 to 1. Scores of
-        somebody with a wish are in standard deviations, and so is p.
+        p ≥ 0; items are ordered by score - p d̃, with d̃ the logarithm of an item's degree, from 0 to 1, as the model's
+        score takes it: alike for all below its `popularity_floor`. Scores of somebody with a wish are in standard
+        deviations, and so is p.
     """
 
     filters: Filters = field(default_factory=Filters)

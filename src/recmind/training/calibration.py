@@ -20,7 +20,8 @@ TRANSITIONS: Final = (0.0, 4.0, 8.0, 16.0, 32.0, 64.0)
 POPULARITY: Final = (1.0, 0.85, 0.7, 0.55, 0.4, 0.25)
 """Factors of w that are tried: how much of the learnt popularity counts."""
 FLOORS: Final = (0.0, 3.0, 5.0, 8.0, 12.0, 20.0, 40.0, 80.0)
-"""f that are tried: with fewer interactions an item counts as popular as with so many."""
+"""f that are tried, up to the most that an item has: with fewer interactions an item counts as popular as with so
+many."""
 _ROUNDS: Final = 3
 """How often each is chosen at most, beside the others as they have become."""
 _WEIGHTS: Final[dict[Weighed, tuple[str, tuple[float, ...]]]] = {
@@ -146,7 +147,9 @@ def _numbers(model: GraphModel) -> list[_Number]:
         popularity, floor = model.popularity, model.popularity_floor
         learnt = popularity.clone()
         numbers.append(_Number("popularity_factor", POPULARITY, lambda factor: popularity.copy_(factor * learnt), 1.0))
-        numbers.append(_Number("popularity_floor", FLOORS, floor.fill_, float(floor), larger=True))
+        # Were all items below f, popularity would tell none apart, and somebody unknown would get any of them.
+        floors = tuple(f for f in FLOORS if not f or f < float(model.graph.degrees[model.n_users :].max()))
+        numbers.append(_Number("popularity_floor", floors, floor.fill_, float(floor), larger=True))
     return numbers
 
 
