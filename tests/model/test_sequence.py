@@ -11,11 +11,12 @@ from torch.nn import functional
 
 from recmind.config import ModelConfig
 from recmind.errors import ConfigError
+from recmind.model import sequence
 from recmind.model.graph import BipartiteGraph, NodeSubset, build_graph
 from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
 from recmind.model.registry import build_model
-from recmind.model.sequence import SequenceEncoder, alike, pieces
+from recmind.model.sequence import SequenceEncoder, kept, pieces
 
 HISTORIES = [[3, 0, 5, 1], [4, 2], [], [1, 3, 0, 2, 5, 4]]
 N_ITEMS = 7
@@ -152,11 +153,34 @@ def test_pieces_hold_everything_once(counts: list[int], longest: int):
     assert all(length == longest for begin, length in zip(first.tolist(), lengths.tolist(), strict=True) if begin)
 
 
-@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 2000))
-def test_groups_are_alike_and_small(lengths: list[int], places: int):
-    groups = list(alike(torch.tensor(lengths, dtype=torch.int64), places))
-    assert sorted(int(i) for group in groups for i in group) == list(range(len(lengths)))
-    for group in groups:
-        own = torch.tensor(lengths)[group]
-        assert own.max() <= 1.26 * own.min() + 1
-        assert len(group) == 1 or len(group) * int(own.max()) <= places
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropout_keeps_its_share_and_the_mean(rate: float):
+    factors = kept(torch.zeros(301, 333), rate, torch.Generator().manual_seed(0))
+    zero = factors == 0
+    assert float(zero.double().mean()) == pytest.approx(rate, abs=5 * (rate * (1 - rate) / zero.numel()) ** 0.5)
+    torch.testing.assert_close(factors[~zero], torch.full_like(factors[~zero], 1 / (1 - rate)), rtol=1e-4, atol=0)
+    # Of the four numbers that share a draw each is dropped as often as the others, and whatever happened to these.
+    of_draw = zero.flatten()[: zero.numel() // 4 * 4].view(-1, 4).double()
+    torch.testing.assert_close(of_draw.mean(0), torch.full((4,), rate, dtype=torch.float64), rtol=0, atol=0.02)
+    assert float((torch.corrcoef(of_draw.T) - torch.eye(4)).abs().max()) < 0.03
+
+
+def test_dropout_is_drawn_from_the_seed_alone():
+    drawn = [kept(torch.zeros(3, 3), 0.5, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.equal(drawn[0], drawn[2])
+    assert kept(torch.zeros(0, 4), 0.5, None).shape == (0, 4)
+    assert kept(torch.zeros(2, 2, dtype=torch.float64), 1 - 1e-9, None).isfinite().all()
+
+
+@pytest.mark.parametrize("together", [1, 7, 2**16])
+def test_in_use_histories_are_read_some_at_a_time(together: int, monkeypatch):
+    """Those of all users would not fit into memory at once."""
+    encoder = model_of(HISTORIES).sequence
+    assert encoder is not None
+    vectors = torch.randn(N_ITEMS, 4, generator=torch.Generator().manual_seed(1))
+    users = torch.tensor([2, 3, 0, 3, 1])
+    expected = torch.cat([encoder.after(users[[k]], lambda codes: vectors[codes]) for k in range(5)])
+    monkeypatch.setattr(sequence, "_TOGETHER", together)
+    torch.testing.assert_close(encoder.after(users, lambda codes: vectors[codes]), expected)
+    assert encoder.after(users[:0], lambda codes: vectors[codes]).shape == (0, 4)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from recmind.model.graph import BipartiteGraph, NodeSubset
 
@@ -97,6 +100,41 @@ def softmax_rows(logits: Tensor, positive: Tensor) -> tuple[Tensor, Tensor, Tens
     total = torch.logaddexp(torch.logsumexp(logits, dim=1), positive)
     share = 1 / max(1, len(logits))
     return total - positive, logits.sub_(total[:, None]).exp_().mul_(share), torch.expm1(positive - total) * share
+
+
+def attend(mixed: Tensor, starts: Tensor, heads: int) -> Tensor:
+    """See :func:`recmind.kernels.attend`: pieces of nearly the same length side by side, filled up with zeros."""
+    out = mixed.new_empty(len(mixed), mixed.shape[1] // 3)
+    lengths = starts.diff()
+    for at in alike(lengths):
+        steps = torch.arange(int(lengths[at].max()), device=mixed.device)
+        inside = steps < lengths[at][:, None]
+        rows = (starts[at][:, None] + steps)[inside]
+        padded = mixed.new_zeros(*inside.shape, mixed.shape[1])
+        padded[inside] = mixed[rows]
+        query, key, value = padded.unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)  # (g, heads, n, d / heads) each
+        attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        out[rows] = attended.transpose(1, 2).flatten(2)[inside]
+    return out
+
+
+def attend_backward(mixed: Tensor, starts: Tensor, heads: int, grad: Tensor) -> Tensor:
+    """See :func:`recmind.kernels.attend_backward`."""
+    if not len(mixed):
+        return torch.zeros_like(mixed)
+    with torch.enable_grad():
+        given = mixed.detach().requires_grad_()
+        return torch.autograd.grad(attend(given, starts, heads), given, grad.to(mixed.dtype))[0]
+
+
+def alike(lengths: Tensor, places: int = 2**16) -> Iterator[Tensor]:
+    """Groups of nearly the same length above 0, a quarter apart at most, of about so many places: int64 indices."""
+    order = torch.argsort(lengths, stable=True)
+    order = order[lengths[order] > 0]
+    size = torch.ceil(3 * torch.log2(lengths[order].double())).long()
+    for group in order.split(torch.unique_consecutive(size, return_counts=True)[1].tolist()):
+        if len(group):
+            yield from group.split(max(1, places // int(lengths[group[-1]])))
 
 
 def _sides(n_users: int) -> tuple[slice, slice]:

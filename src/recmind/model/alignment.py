@@ -142,21 +142,24 @@ class _OneDirection(Function):
 
 
 class _BothDirections(Function):
-    """½ (cross-entropy of the rows + of the columns) against the diagonal, from one table of similarities."""
+    """½ (cross-entropy of the rows + of the columns) against the diagonal; the gradient is made together with it."""
 
     @staticmethod
     def forward(ctx, logits: Tensor) -> Tensor:
-        rows, columns = torch.logsumexp(logits, dim=1), torch.logsumexp(logits, dim=0)
-        ctx.save_for_backward(logits, rows, columns)
-        return 0.5 * (rows + columns).mean() - logits.diagonal().mean()
+        own = logits.diagonal().clone()
+        tables = logits.detach().clone(), logits.detach().T.contiguous()
+        for table in tables:
+            table.fill_diagonal_(-torch.inf)
+        (rows, grad, of_own), (columns, turned, also) = (kernels.softmax_rows(table, own) for table in tables)
+        grad += turned.T
+        grad.diagonal().copy_(of_own + also)
+        ctx.save_for_backward(grad.mul_(0.5))
+        return 0.5 * (rows + columns).mean()
 
     @staticmethod
     @once_differentiable
     def backward(ctx, *grads: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        logits, rows, columns = ctx.saved_tensors
-        grad = (logits - rows[:, None]).exp_() + (logits - columns).exp_()
-        grad.diagonal().sub_(2)
-        return grad.mul_(grads[0] / (2 * len(logits)))
+        return ctx.saved_tensors[0] * grads[0]
 
 
 def distinct(codes: Tensor, limit: int, generator: torch.Generator) -> Tensor:

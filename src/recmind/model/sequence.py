@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from recmind import kernels
 from recmind.errors import ConfigError
 from recmind.model.graph import BipartiteGraph
 from recmind.model.node_texts import in_precision
@@ -67,11 +70,11 @@ class SequenceEncoder(nn.Module):
         had = self.graph.degrees[users].long()
         first = (had + 1 - self.length).clamp_min(0)
         lengths = had + 1 - first
-        found = [
-            (states[torch.arange(len(at), device=at.device), lengths[at] - 1], at)
-            for states, at in self._read(users, first, lengths, vectors_of, None)
-        ]
-        return self._in_order(found)
+        some = torch.unique_consecutive((lengths.cumsum(0) - 1) // _TOGETHER, return_counts=True)[1].tolist()
+        found = [self.places.new_empty(0, self.places.shape[1])]
+        for whose, begin, long in zip(users.split(some), first.split(some), lengths.split(some), strict=True):
+            found.append(self._read(whose, begin, long, vectors_of, None)[long.cumsum(0) - 1])
+        return torch.cat(found)
 
     def before(self, users: Tensor, vectors_of: VectorsOf, generator: torch.Generator | None = None) -> Tensor:
         """States right before each interaction, ``(b, d)``.
@@ -83,19 +86,12 @@ class SequenceEncoder(nn.Module):
         """
         distinct, counts = torch.unique_consecutive(users, return_counts=True)
         whose, first, lengths = pieces(counts, self.length)
-        begins = counts.cumsum(0) - counts
-        found = []
-        for states, at in self._read(distinct[whose], first, lengths, vectors_of, generator):
-            steps = torch.arange(states.shape[1], device=users.device)
-            inside = steps < lengths[at][:, None]
-            places = (begins[whose[at]] + first[at])[:, None] + steps
-            found.append((states[inside], places[inside]))
-        return self._in_order(found)
+        return self._read(distinct[whose], first, lengths, vectors_of, generator)
 
     def _read(
         self, users: Tensor, first: Tensor, lengths: Tensor, vectors_of: VectorsOf, generator: torch.Generator | None
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Read m pieces of histories, those of nearly the same length at once.
+    ) -> Tensor:
+        """Read m pieces of histories.
 
         Parameters
         ----------
@@ -104,44 +100,28 @@ class SequenceEncoder(nn.Module):
         first, lengths:
             From which place of the history on how many items are looked for, int64 ``(m,)`` each.
 
-        Yields
-        ------
-        Tensor, Tensor
-            The states from which they are looked for, ``(g, longest, d)``, meaningless behind the end of a piece, and
-            which pieces these are, int64 ``(g,)``.
+        Returns
+        -------
+        Tensor
+            The states from which they are looked for, one piece behind the other, ``(n, d)``.
         """
-        for at in alike(lengths, _TOGETHER):
-            steps = torch.arange(int(lengths[at].max()), device=users.device)
-            places = first[at][:, None] + steps
-            there = (places > 0) & (steps < lengths[at][:, None])
-            sold = (self.graph.offsets[users[at]][:, None] + places - 1)[there]
-            rows = vectors_of(self.graph.in_time[sold].long())
-            x = rows.new_zeros(there.numel(), rows.shape[1]).index_copy(0, there.flatten().nonzero().squeeze(1), rows)
-            yield self._encode(x.view(*there.shape, -1) + self.places[: len(steps)], generator), at
+        starts = functional.pad(lengths.cumsum(0), (1, 0))
+        steps = torch.arange(int(starts[-1]), device=users.device) - torch.repeat_interleave(starts[:-1], lengths)
+        places = torch.repeat_interleave(first, lengths) + steps
+        there = places > 0
+        sold = (torch.repeat_interleave(self.graph.offsets[users], lengths) + places - 1)[there]
+        rows = vectors_of(self.graph.in_time[sold].long())
+        x = rows.new_zeros(len(steps), rows.shape[1]).index_copy(0, there.nonzero().squeeze(1), rows)
+        return self._encode(x + gather_rows(self.places, steps), starts, generator)
 
-    def _encode(self, x: Tensor, generator: torch.Generator | None) -> Tensor:
-        """LN of what the last block makes of ``(g, n, d)``."""
-
-        def drop(x: Tensor) -> Tensor:
-            rate = self.dropout
-            if generator is None or not rate:
-                return x
-            # Drawn on the CPU, so that a seed means the same on every device.
-            kept = torch.rand(x.shape, generator=generator) >= rate
-            return x * kept.to(x) / (1 - rate)
-
+    def _encode(self, x: Tensor, starts: Tensor, generator: torch.Generator | None) -> Tensor:
+        """LN of what the last block makes of ``(n, d)``; where the pieces begin is told by ``starts``."""
+        rate = 0.0 if generator is None else self.dropout
         with in_precision(self.precision, x):
-            x = drop(x)
+            x = x * kept(x, rate, generator) if rate else x
             for block in self.blocks:
-                x = block(x, drop)
+                x = block(x, starts, rate, generator)
         return self.norm(x.to(self.places.dtype))
-
-    def _in_order(self, found: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """Rows by the places that stand beside them."""
-        if not found:
-            return self.places.new_empty(0, self.places.shape[1])
-        rows, places = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return gather_rows(rows, torch.argsort(places))
 
 
 class Block(nn.Module):
@@ -154,13 +134,44 @@ class Block(nn.Module):
         self.attend, self.project = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.inner, self.outer = nn.Linear(dim, dim), nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, drop: Callable[[Tensor], Tensor]) -> Tensor:
-        """``(g, n, d)`` to the same; ``drop`` is given what is added."""
-        split = self.attend(self.before_attention(x)).unflatten(2, (3, self.heads, -1))
-        query, key, value = split.permute(2, 0, 3, 1, 4)  # (g, heads, n, d / heads) each
-        attended = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
-        x = x + drop(self.project(attended.transpose(1, 2).flatten(2)))
-        return x + drop(self.outer(self.inner(self.before_layers(x)).relu()))
+    def forward(self, x: Tensor, starts: Tensor, rate: float = 0.0, generator: torch.Generator | None = None) -> Tensor:
+        """``(n, d)`` to the same, pieces behind each other from ``starts`` on; of what is added a share is dropped."""
+        attended = _Attend.apply(self.attend(self.before_attention(x)), starts, self.heads)
+        x = _plus(x, self.project(attended), rate, generator)
+        return _plus(x, self.outer(self.inner(self.before_layers(x)).relu()), rate, generator)
+
+
+class _Attend(Function):
+    """:func:`recmind.kernels.attend`. Nothing is kept for the gradient but what was given."""
+
+    @staticmethod
+    def forward(ctx, mixed: Tensor, starts: Tensor, heads: int) -> Tensor:
+        ctx.save_for_backward(mixed, starts)
+        ctx.heads = heads
+        return kernels.attend(mixed, starts, heads)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, *grads: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        mixed, starts = ctx.saved_tensors
+        return kernels.attend_backward(mixed, starts, ctx.heads, grads[0]), None, None
+
+
+def _plus(x: Tensor, added: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    added = added.to(x.dtype)
+    return torch.addcmul(x, added, kept(x, rate, generator)) if rate else x + added
+
+
+def kept(like: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
+    """Dropout as a factor: 0 for a share of the numbers and 1 / (1 - rate) for the others, ``like`` in shape and type.
+
+    16 random bits decide on a number, so that a rate is one of 65,536 and four numbers cost one draw.
+    """
+    # Drawn on the CPU, so that a seed means the same on every device.
+    words = torch.empty((like.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=generator)
+    drawn = words.view(torch.int16)[: like.numel()].view(like.shape).to(like.device)
+    dropped = min(round(rate * 2**16), 2**16 - 1)
+    return (drawn >= dropped - 2**15).to(like.dtype).mul_(2**16 / (2**16 - dropped))
 
 
 def checked_heads(heads: int, dim: int, where: str) -> int:
@@ -196,13 +207,3 @@ def pieces(counts: Tensor, longest: int) -> tuple[Tensor, Tensor, Tensor]:
     ends_at = counts[whose] - to_come * longest
     first = (ends_at - longest).clamp_min(0)
     return whose, first, ends_at - first
-
-
-def alike(lengths: Tensor, places: int) -> Iterator[Tensor]:
-    """Groups of nearly the same length, a quarter apart at most, of about so many places each: int64 indices."""
-    if not len(lengths):
-        return
-    order = torch.argsort(lengths, stable=True)
-    size = torch.ceil(3 * torch.log2(lengths[order].double())).long()
-    for group in order.split(torch.unique_consecutive(size, return_counts=True)[1].tolist()):
-        yield from group.split(max(1, places // int(lengths[group[-1]])))

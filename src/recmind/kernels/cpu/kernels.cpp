@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "threads.hpp"
+#include "vectors.hpp"
 
 #define RECMIND_CONCAT_(a, b) a##b
 #define RECMIND_CONCAT(a, b) RECMIND_CONCAT_(a, b)
@@ -15,31 +16,11 @@
 namespace recmind {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int W = 16;  // floats in a register
-#elif defined(__AVX2__)
-constexpr int W = 8;
-#else
-constexpr int W = 4;
-#endif
-typedef float vec __attribute__((vector_size(W * 4)));
-typedef std::int32_t veci __attribute__((vector_size(W * 4)));
-typedef std::uint32_t vecu __attribute__((vector_size(W * 4)));
-typedef std::uint16_t vech __attribute__((vector_size(W * 2)));
-
-inline vec load(const float* p) {
-    vec v;
-    std::memcpy(&v, p, sizeof v);
-    return v;
-}
-
 inline vec load(const bf16* p) {
     vech h;
     std::memcpy(&h, p, sizeof h);
     return (vec)(__builtin_convertvector(h, vecu) << 16);
 }
-
-inline void store(float* p, vec v) { std::memcpy(p, &v, sizeof v); }
 
 inline void store(bf16* p, vec v) {  // to nearest, ties to even
     const vecu u = (vecu)v, not_a_number = (vecu)(v != v);  // whose payload rounding could carry away
@@ -47,8 +28,6 @@ inline void store(bf16* p, vec v) {  // to nearest, ties to even
     const vech h = __builtin_convertvector((rounded & ~not_a_number) | (0x7fc0 & not_a_number), vech);
     std::memcpy(p, &h, sizeof h);
 }
-
-inline std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 
 inline float widen(float x) { return x; }
 
@@ -65,12 +44,6 @@ inline void narrow(bf16* p, float x) {
     std::uint32_t u;
     std::memcpy(&u, &x, sizeof u);
     *p = x != x ? 0x7fc0 : static_cast<bf16>((u + 0x7fff + ((u >> 16) & 1)) >> 16);
-}
-
-inline float total(vec v) {
-    float s = 0;
-    for (int k = 0; k < W; ++k) s += v[k];
-    return s;
 }
 
 // Walks along one row of a table; a step never crosses the end of a tile.
@@ -388,23 +361,6 @@ void mix_backward_all(const MixBackward& a, int threads) {
 
 void mix_backward(const MixBackward& a, int threads) {
     a.grad_e.bf16 ? mix_backward_all<bf16>(a, threads) : mix_backward_all<float>(a, threads);
-}
-
-// e^x for x <= 0 to about one unit in the last place; 0 below -87, where a float loses its precision and speed.
-inline vec exp_below_zero(vec x) {
-    const veci tiny = x < -87.0f;
-    const vec clipped = tiny ? vec{} - 87.0f : x;
-    const vec k = __builtin_convertvector(__builtin_convertvector(clipped * 1.44269504088896341f - 0.5f, veci), vec);
-    vec r = clipped - k * 0.693359375f;  // ln 2 in two parts, the first one exact
-    r = r - k * -2.12194440e-4f;
-    vec y = 1.9875691500e-4f * r + 1.3981999507e-3f;
-    y = y * r + 8.3334519073e-3f;
-    y = y * r + 4.1665795894e-2f;
-    y = y * r + 1.6666665459e-1f;
-    y = y * r + 5.0000001201e-1f;
-    y = y * r * r + r + 1.0f;
-    const veci power = (__builtin_convertvector(k, veci) + 127) << 23;
-    return (vec)(~tiny & (veci)(y * (vec)power));
 }
 
 void softmax_row(const SoftmaxRows& a, std::int64_t r) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "attention.hpp"
 #include "bytes.hpp"
 #include "select.hpp"
 
@@ -89,6 +90,7 @@ struct Kernels {
     void (*softmax_rows)(const SoftmaxRows&, int threads);
     Selection selection{};
     Candidates candidates{};
+    Attention attention{};
 };
 
 inline constexpr std::int64_t mix_rows = 1024;  // rows behind one partial sum

@@ -37,18 +37,19 @@ using Any = nb::ndarray<nb::c_contig, nb::device::cpu>;  // (n, d), or tiles (t,
 // What the processor can do, best first.
 std::vector<Kernels> usable() {
     std::vector<Kernels> found;
-    const auto add = [&](Kernels kernels, const Selection& selection, Candidates candidates) {
-        kernels.selection = selection, kernels.candidates = candidates;
+    const auto add = [&](Kernels kernels, const Selection& selection, Candidates candidates, const Attention& attention) {
+        kernels.selection = selection, kernels.candidates = candidates, kernels.attention = attention;
         found.push_back(kernels);
     };
 #if defined(RECMIND_X86)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
         __builtin_cpu_supports("avx512vl"))
-        add(kernels_avx512(), selection_avx512(), candidates_avx512());
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) add(kernels_avx2(), selection_avx2(), candidates_avx2());
+        add(kernels_avx512(), selection_avx512(), candidates_avx512(), attention_avx512());
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+        add(kernels_avx2(), selection_avx2(), candidates_avx2(), attention_avx2());
 #endif
-    add(kernels_baseline(), selection_baseline(), candidates_baseline());
+    add(kernels_baseline(), selection_baseline(), candidates_baseline(), attention_baseline());
     return found;
 }
 
@@ -327,6 +328,32 @@ std::int64_t candidates(Array<const std::int8_t, 2> rows, Array<const float, 1> 
     return chosen.candidates(call, codes.data(), upper.data());
 }
 
+Pieces pieces_of(const Array<const float, 2>& mixed, const Array<const std::int64_t, 1>& starts, std::int64_t heads) {
+    const Pieces found{.mixed = mixed.data(), .starts = starts.data(), .pieces = size(starts, 0) - 1,
+                       .d = size(mixed, 1) / 3, .heads = heads};
+    require(heads >= 1 && size(mixed, 1) == 3 * found.d && found.d % heads == 0, "mixed is 3 d columns wide, which the heads share evenly");
+    require(found.pieces >= 0 && found.starts[0] == 0 && found.starts[found.pieces] == size(mixed, 0),
+            "starts go from 0 to the number of rows");
+    require(std::is_sorted(found.starts, found.starts + found.pieces + 1), "starts are ascending");
+    return found;
+}
+
+void attend(Array<const float, 2> mixed, Array<const std::int64_t, 1> starts, std::int64_t heads, Array<float, 2> out, int threads) {
+    const Pieces call = pieces_of(mixed, starts, heads);
+    require(out.shape(0) == mixed.shape(0) && size(out, 1) == call.d, "out is one row of d columns for each of mixed");
+    const nb::gil_scoped_release release;
+    chosen.attention.attend(call, out.data(), threads);
+}
+
+void attend_backward(Array<const float, 2> mixed, Array<const std::int64_t, 1> starts, std::int64_t heads,
+                     Array<const float, 2> grad, Array<float, 2> grad_mixed, int threads) {
+    const Pieces call = pieces_of(mixed, starts, heads);
+    require(grad.shape(0) == mixed.shape(0) && size(grad, 1) == call.d, "grad is one row of d columns for each of mixed");
+    require(grad_mixed.shape(0) == mixed.shape(0) && grad_mixed.shape(1) == mixed.shape(1), "grad_mixed has another shape than mixed");
+    const nb::gil_scoped_release release;
+    chosen.attention.backward(call, grad.data(), grad_mixed.data(), threads);
+}
+
 std::vector<std::string> instruction_sets() {
     std::vector<std::string> names;
     for (const Kernels& kernels : usable()) names.emplace_back(kernels.name);
@@ -372,6 +399,9 @@ NB_MODULE(_cpu, m) {
     m.def("pair_products", &pair_products, "users"_a, "items"_a, "rows"_a, "columns"_a, "out"_a.noconvert());
     m.def("candidates", &candidates, "rows"_a, "scale"_a, "error"_a, "query"_a, nb::kw_only(), "step"_a, "length"_a, "rest"_a,
           "admitted"_a.none(), "left_out"_a.none(), "wanted"_a, "codes"_a.noconvert(), "upper"_a.noconvert());
+    m.def("attend", &attend, "mixed"_a, "starts"_a, "heads"_a, "out"_a.noconvert(), "threads"_a);
+    m.def("attend_backward", &attend_backward, "mixed"_a, "starts"_a, "heads"_a, "grad"_a, "grad_mixed"_a.noconvert(),
+          "threads"_a);
     m.def("instruction_sets", &instruction_sets);
     m.def("instruction_set", [] { return std::string(chosen.name); });
     m.def("use", &use, "name"_a);

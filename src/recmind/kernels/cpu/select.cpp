@@ -10,6 +10,7 @@
 #endif
 
 #include "threads.hpp"
+#include "vectors.hpp"
 
 #define RECMIND_CONCAT_(a, b) a##b
 #define RECMIND_CONCAT(a, b) RECMIND_CONCAT_(a, b)
@@ -17,20 +18,12 @@
 namespace recmind {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int W = 16, V = 4;  // floats in a register, registers of items in a tile
-#elif defined(__AVX2__)
-constexpr int W = 8, V = 2;
-#else
-constexpr int W = 4, V = 2;
-#endif
-constexpr int tile_users = 6;  // with V registers each: as many sums as there is room for
-constexpr int panel = V * W;   // items in a tile
-typedef float vec __attribute__((vector_size(W * 4)));
+constexpr int V = W == 16 ? 4 : 2;  // registers of items in a tile
+constexpr int tile_users = 6;       // with V registers each: as many sums as there is room for
+constexpr int panel = V * W;        // items in a tile
 
 constexpr float infinity = std::numeric_limits<float>::infinity();
 
-inline std::int64_t least(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 inline std::int64_t most(std::int64_t a, std::int64_t b) { return a < b ? b : a; }
 
 // A bit for each element that is larger than t, or NaN.
