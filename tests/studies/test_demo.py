@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -98,26 +99,31 @@ def test_the_typical_user_has_a_history(recommender: Recommender):
 
 
 @pytest.mark.slow
-def test_a_second_demo_of_another_seed_replaces_the_first(tmp_path: Path):
+def test_another_demo_replaces_the_first_and_a_seed_means_the_same_again(folder: Path, printed: str, tmp_path: Path):
+    out = tmp_path / "again"
+    shutil.copytree(folder, out)
+
     def demo(seed: int) -> tuple[DemoResult, str]:
         text = io.StringIO()
         result = run_demo(
-            tmp_path,
-            seed=seed,
-            size="tiny",
-            show_progress=False,
-            console=Console(file=text, width=100, highlight=False),
+            out, seed=seed, size="tiny", show_progress=False, console=Console(file=text, width=100, highlight=False)
         )
         return result, text.getvalue()
 
-    (first, _), (second, text), (again, text_again) = demo(0), demo(1), demo(1)
-    assert second.metrics["recmind"]["seed"] == 1
-    assert first.metrics["popularity"]["test"] != second.metrics["popularity"]["test"]
-    assert {m: v["test"] for m, v in second.metrics.items()} == {m: v["test"] for m, v in again.metrics.items()}
-    assert second.recommendations.equals(again.recommendations)
-    assert second.near_new_item.height == 5 and second.users_for_new_item.height == 3
-    assert second.new_item in pl.read_parquet(tmp_path / "dataset" / "items.parquet")["item_id"].to_list()
-    assert "Compare" in text and "Compare" in text_again
+    def measured(folder: Path) -> dict[str, dict[str, float]]:
+        return {model: json.loads((folder / "runs" / model / "metrics.json").read_text())["test"] for model in MODELS}
+
+    before = measured(folder)
+    other, text = demo(1)
+    assert other.metrics["recmind"]["seed"] == 1
+    assert {model: found["test"] for model, found in other.metrics.items()} == measured(out) != before
+    assert other.near_new_item.height == 5 and other.users_for_new_item.height == 3
+    assert other.new_item in pl.read_parquet(out / "dataset" / "items.parquet")["item_id"].to_list()
+    assert "Compare" in text
+    again, _ = demo(3)
+    assert measured(out) == before
+    first = Recommender.load(folder / "runs" / "recmind").recommend([again.user], k=10, leave_out="train+valid")
+    assert again.recommendations.equals(first)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
