@@ -120,16 +120,21 @@ def symmetric_info_nce(
     return 0.5 * (forward + backward)
 
 
+def _against_diagonal(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each row against its diagonal, and the gradient of the mean, in the memory of the logits."""
+    own = logits.diagonal().clone()
+    logits.fill_diagonal_(-torch.inf)
+    loss, grad, grad_own = kernels.softmax_rows(logits, own)
+    grad.diagonal().copy_(grad_own)
+    return loss, grad
+
+
 class _OneDirection(Function):
     """Cross-entropy of a pᵀ against the diagonal; its gradient stands where the similarities stood."""
 
     @staticmethod
     def forward(ctx, a: Tensor, p: Tensor) -> Tensor:
-        logits = a @ p.T
-        own = logits.diagonal().clone()
-        logits.fill_diagonal_(-torch.inf)
-        loss, grad, grad_own = kernels.softmax_rows(logits, own)
-        grad.diagonal().copy_(grad_own)
+        loss, grad = _against_diagonal(a @ p.T)
         ctx.save_for_backward(a, p, grad)
         return loss.mean()
 
@@ -146,13 +151,10 @@ class _BothDirections(Function):
 
     @staticmethod
     def forward(ctx, logits: Tensor) -> Tensor:
-        own = logits.diagonal().clone()
-        tables = logits.detach().clone(), logits.detach().T.contiguous()
-        for table in tables:
-            table.fill_diagonal_(-torch.inf)
-        (rows, grad, of_own), (columns, turned, also) = (kernels.softmax_rows(table, own) for table in tables)
+        # Copies in any case: what was given may be needed elsewhere.
+        rows, grad = _against_diagonal(logits.detach().clone())
+        columns, turned = _against_diagonal(logits.detach().T.clone(memory_format=torch.contiguous_format))
         grad += turned.T
-        grad.diagonal().copy_(of_own + also)
         ctx.save_for_backward(grad.mul_(0.5))
         return 0.5 * (rows + columns).mean()
 

@@ -16,7 +16,7 @@ from recmind.model.graph import BipartiteGraph
 from recmind.model.node_texts import in_precision
 from recmind.model.propagation import gather_rows
 
-_TOGETHER = 2**16
+_TOGETHER = 2**14
 """Places in histories that are read at once."""
 
 VectorsOf = Callable[[Tensor], Tensor]

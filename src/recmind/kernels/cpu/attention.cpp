@@ -5,11 +5,9 @@
 #include <cmath>
 #include <limits>
 
+#include "isa.hpp"
 #include "threads.hpp"
 #include "vectors.hpp"
-
-#define RECMIND_CONCAT_(a, b) a##b
-#define RECMIND_CONCAT(a, b) RECMIND_CONCAT_(a, b)
 
 namespace recmind {
 namespace {

@@ -5,13 +5,9 @@
 #include <cmath>
 #include <cstring>
 
+#include "isa.hpp"
 #include "threads.hpp"
 #include "vectors.hpp"
-
-#define RECMIND_CONCAT_(a, b) a##b
-#define RECMIND_CONCAT(a, b) RECMIND_CONCAT_(a, b)
-#define RECMIND_STRING_(a) #a
-#define RECMIND_STRING(a) RECMIND_STRING_(a)
 
 namespace recmind {
 namespace {

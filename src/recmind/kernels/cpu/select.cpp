@@ -9,11 +9,9 @@
 #include <immintrin.h>
 #endif
 
+#include "isa.hpp"
 #include "threads.hpp"
 #include "vectors.hpp"
-
-#define RECMIND_CONCAT_(a, b) a##b
-#define RECMIND_CONCAT(a, b) RECMIND_CONCAT_(a, b)
 
 namespace recmind {
 namespace {
