@@ -61,7 +61,7 @@ bench: setup ## Measure speed and memory on generated data, without peers (docs/
 		echo "== benchmarks/$$run"; $(PY) benchmarks/$$run; done
 
 docs: setup ## Write docs/settings.md and docs/commands.md from the code
-	$(PY) -m recmind.settings_docs --write
+	$(PY) -m recmind.docs --write
 
 clean: ## Remove .venv, caches and what demo and builds left; runs/ and datasets stay
 	rm -rf $(VENV) build dist demo .pytest_cache .ruff_cache .hypothesis

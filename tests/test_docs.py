@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from recmind.cli import app
-from recmind.config import setting_names
-from recmind.settings_docs import PAGES, commands_page, describe_settings, main, settings_page, stale_pages
+from recmind.config import describe_settings, setting_names
+from recmind.docs import PAGES, commands_page, main, settings_page, stale_pages
 
 ROOT = Path(__file__).resolve().parents[1]
 PAPERS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -53,7 +53,7 @@ def test_every_command_is_explained(command: str):
 
 
 def test_writer_mends_a_stale_page_and_the_check_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("recmind.settings_docs.DOCS", tmp_path)
+    monkeypatch.setattr("recmind.docs.DOCS", tmp_path)
     assert main([]) == 1
     assert main(["--write"]) == 0
     assert {path.name for path in tmp_path.iterdir()} == set(PAGES)

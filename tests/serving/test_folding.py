@@ -12,11 +12,12 @@ import torch
 
 from recmind.model.views import GraphModel
 from recmind.schema import BundleTensors
+from recmind.serving.base import Base
 from recmind.serving.bundle import Bundle
 from recmind.serving.folding import Folding, unit
 from recmind.serving.recommender import Recommender
 from recmind.serving.sequence import SequenceReader
-from recmind.serving.state import Base, State
+from recmind.serving.state import State
 from recmind.serving.tastes import Equations
 
 FOLDING = [

@@ -11,9 +11,10 @@ import pytest
 from recmind.errors import DataError, UnknownIdError
 from recmind.schema import BundleTensors
 from recmind.serving.answers import Reason
+from recmind.serving.base import Base
 from recmind.serving.bundle import Bundle
 from recmind.serving.live import LiveRecommender
-from recmind.serving.state import Base, State
+from recmind.serving.state import State
 from recmind.serving.tastes import Taste
 
 KINDS = [

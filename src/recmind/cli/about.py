@@ -45,8 +45,8 @@ def settings(word: str = "", /) -> None:
     word:
         Part of a key; without it, every setting.
     """
+    from recmind.config import describe_settings
     from recmind.errors import ConfigError
-    from recmind.settings_docs import describe_settings
 
     found = [entry for entry in describe_settings() if word in entry.key]
     if not found:

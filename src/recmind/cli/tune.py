@@ -64,7 +64,7 @@ def tune(
     """
     from recmind.studies.report import PAGE
     from recmind.studies.tuning.space import space_text
-    from recmind.studies.tuning.tune import make_task
+    from recmind.studies.tuning.task import make_task
     from recmind.studies.tuning.tune import tune as run_tune
 
     if dry_run:

@@ -17,11 +17,12 @@ from recmind.config.base import Fraction, Positive, Settings
 from recmind.config.baselines import BaselinesConfig, EaseConfig, IalsConfig, KnnConfig, XSimGCLConfig
 from recmind.config.checking import validate_config
 from recmind.config.data import PrepareConfig, SplitConfig
+from recmind.config.described import Setting, describe_settings
 from recmind.config.language import LanguageConfig, TextConfig
 from recmind.config.model import AlignmentConfig, GateConfig, ModelConfig, ModelName, RecentConfig, TransitionsConfig
 from recmind.config.profiles import ProfilesConfig
-from recmind.config.recipes import load_config, recipe_names, recipe_text
-from recmind.config.run import Config, setting_names, walk_settings
+from recmind.config.recipes import load_config, put_setting, recipe_names, recipe_text
+from recmind.config.run import Config, setting_at, setting_names, walk_settings
 from recmind.config.text_baselines import (
     AlphaRecConfig,
     DropoutNetConfig,
@@ -56,15 +57,19 @@ __all__ = [
     "RLMRecConConfig",
     "RLMRecGenConfig",
     "RecentConfig",
+    "Setting",
     "Settings",
     "SplitConfig",
     "TextConfig",
     "TrainingConfig",
     "TransitionsConfig",
     "XSimGCLConfig",
+    "describe_settings",
     "load_config",
+    "put_setting",
     "recipe_names",
     "recipe_text",
+    "setting_at",
     "setting_names",
     "validate_config",
     "walk_settings",

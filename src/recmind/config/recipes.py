@@ -52,7 +52,7 @@ def load_config(
     tree.setdefault("model", {})["name"] = chosen
     tree.setdefault("recipe", name)
     for key, value in changes.items():
-        _set(tree, key, value)
+        put_setting(tree, key, value)
     return validate_config(tree, where=f"recipe {name!r}" + (" with overrides" if changes else ""))
 
 
@@ -131,7 +131,14 @@ def _merge(tree: dict[str, Any], changes: Mapping[str, Any]) -> None:
             tree[key] = value
 
 
-def _set(tree: dict[str, Any], dotted: str, value: Any) -> None:
+def put_setting(tree: dict[str, Any], dotted: str, value: Any) -> None:
+    """Put a value at a dotted key of a tree of settings.
+
+    Raises
+    ------
+    ConfigError
+        If the key goes below a plain value.
+    """
     *parents, last = dotted.split(".")
     for parent in parents:
         tree = tree.setdefault(parent, {})

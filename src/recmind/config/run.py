@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, model_validator
@@ -62,3 +65,8 @@ def setting_names() -> list[str]:
 def section_names() -> list[str]:
     """Names of the groups of settings, the outer ones only."""
     return sorted({key.partition(".")[0] for key in setting_names() if "." in key})
+
+
+def setting_at(settings: Mapping[str, Any], key: str) -> Any:
+    """Value of a dotted key in settings as plain data (``Config.model_dump``)."""
+    return reduce(getitem, key.split("."), settings)

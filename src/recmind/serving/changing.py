@@ -11,7 +11,8 @@ import numpy as np
 
 from recmind.errors import ConfigError, DataError
 from recmind.schema import ITEM_TEXT_FIELDS, Columns
-from recmind.serving.state import Base, State
+from recmind.serving.base import Base
+from recmind.serving.state import State
 from recmind.serving.store import Store, StoredItem
 
 Array = np.ndarray

@@ -11,10 +11,10 @@ import numpy as np
 
 from recmind.errors import ConfigError
 from recmind.schema import Columns
+from recmind.serving.base import Base
 from recmind.serving.bundle import Bundle
 from recmind.serving.changing import new_items, new_pairs, replayed, there, with_new_items
 from recmind.serving.reader import Reader
-from recmind.serving.state import Base
 from recmind.serving.store import Store, StoredItem
 
 

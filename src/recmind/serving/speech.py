@@ -80,12 +80,14 @@ class Speech:
 
     def items(self, fields: Sequence[Mapping[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
         """z̃ ``(n, d_lm)`` of items given as fields, zero without a text, and where there is one ``(n,)``."""
-        from recmind.serving.state import base_frame
+        import polars as pl
+
         from recmind.text.profiles import item_texts
 
         with self._lock:
             encoder, settings = self._load()
-            texts = item_texts(base_frame(fields), settings, encoder.clip)
+            table = pl.from_dicts([dict(entry) for entry in fields], infer_schema_length=None)
+            texts = item_texts(table, settings, encoder.clip)
             known = np.array([text is not None for text in texts], dtype=bool)
             found = np.zeros((len(texts), encoder.dim), dtype=np.float32)
             if known.any():

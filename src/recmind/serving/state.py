@@ -7,145 +7,25 @@ to end, whatever is written meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
-import polars as pl
 
 from recmind.errors import ConfigError, UnknownIdError
 from recmind.schema import BundleTensors, Columns
-from recmind.serving.bundle import Bundle
-from recmind.serving.filtering import Catalogue, Facts, facts_of
-from recmind.serving.folding import Folding, unit
-from recmind.serving.following import Following, Raised
-from recmind.serving.index import open_search
-from recmind.serving.neighbours import Near, heard, nearest
-from recmind.serving.search import ExactSearch, Search
-from recmind.serving.sharing import Shards, appended
-from recmind.serving.speech import Speech
+from recmind.serving.added import Added
+from recmind.serving.base import Base
+from recmind.serving.following import Raised
+from recmind.serving.neighbours import Near
+from recmind.serving.sharing import Shards
 from recmind.serving.tastes import Placed, Taste
 
 Array = np.ndarray
 
 _NEAR, _NEAR_SHARES = "near.codes", "near.shares"
 """Tables of the later items alone: what they are linked to."""
-
-
-class Base:
-    """A bundle as it is searched and read: nothing here changes."""
-
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        self.bundle, self.equations = bundle, bundle.equations
-        self.folding, self.speech, self.threads = Folding(bundle.equations, bundle.parameters), Speech(bundle), threads
-        tables = bundle.vectors
-        self.users, self.items = tables[BundleTensors.USERS], tables[BundleTensors.ITEMS]
-        self.tables = tables
-        self.offsets, self.codes = bundle.history[BundleTensors.OFFSETS], bundle.history[BundleTensors.CODES]
-        self.trained = bundle.history[BundleTensors.TRAINED]
-        self.following = Following(bundle.equations, bundle.transitions) if bundle.transitions else None
-        self.item_ids = bundle.items[Columns.ITEM].to_list()
-        self.user_codes = {user: code for code, user in enumerate(bundle.users)}
-        self.item_codes = {item: code for code, item in enumerate(self.item_ids)}
-        self.catalogue = Catalogue(bundle.items)
-        self.search: Search = open_search(self.items, bundle.index(), bundle.card["index"], threads)
-
-    def place(self, texts: Array, known: Array) -> tuple[Placed, Near]:
-        """New items, from z̃ ``(n, d_lm)`` and whether there is a text ``(n,)``, and what they are linked to."""
-        linked = self.equations.text_links and BundleTensors.ITEMS_TEXTS in self.tables
-        directions = self.text_directions if linked else None
-        near = nearest(self.equations, self.tables, texts, known, directions)
-        return self.folding.place(texts, known, heard(self.equations, self.tables, near)), near
-
-    @property
-    def n_items(self) -> int:
-        """Items of the bundle."""
-        return len(self.items)
-
-    @cached_property
-    def search_directions(self) -> Search:
-        """Search by cosine: the same where the vectors have length 1, else in a table of their directions."""
-        if self.equations.cosine:
-            return self.search
-        directions = unit(self.items[:, :-1])
-        return ExactSearch(np.hstack([directions, self.items[:, -1:]]), self.threads)
-
-    @cached_property
-    def text_directions(self) -> Array:
-        """z̃ of the items at length 1, zero without a text, ``(n_items, d_lm)``; the table itself where it is so."""
-        texts = self.tables[BundleTensors.ITEMS_TEXTS]
-        lengths = np.sqrt(np.einsum("nd,nd->n", texts, texts))
-        return texts if (np.abs(lengths[lengths > 0] - 1) < 1e-6).all() else unit(texts)
-
-    @cached_property
-    def averages(self) -> tuple[Array, Array]:
-        """Mean h and d̃ of the items ``(d + 1,)``, and the mean of the part of h that is z^L ``(d,)``, float64."""
-        mean = self.items.mean(axis=0, dtype=np.float64)
-        if BundleTensors.ITEMS_LANGUAGE not in self.tables:
-            return mean, np.zeros(len(mean) - 1)
-        scale, language = self.tables[BundleTensors.ITEMS_SCALE], self.tables[BundleTensors.ITEMS_LANGUAGE]
-        return mean, scale.astype(np.float64) @ language / len(language)
-
-    def known_to(self, user: int) -> Array:
-        """Codes of the items that a user is known to have, those trained on first, oldest first."""
-        return self.codes[self.offsets[user] : self.offsets[user + 1]]
-
-    def trained_on(self, user: int) -> Array:
-        """Codes of the items that made the user's vector."""
-        first = self.offsets[user]
-        return self.codes[first : first + self.trained[user]]
-
-
-@dataclass(frozen=True)
-class Added:
-    """Items that came after the bundle; row j has the code n_items + j.
-
-    Attributes
-    ----------
-    tables:
-        By name, at least ``n`` rows each; rows from ``n`` on belong to later states.
-    fields, facts:
-        Lists, likewise.
-    n:
-        Rows of this state.
-    alive:
-        Which are still there, bool ``(n,)``.
-    codes:
-        Row by id, of those that are there.
-    """
-
-    tables: dict[str, Array]
-    fields: list[dict[str, Any]]
-    facts: list[Facts]
-    n: int = 0
-    alive: Array = field(default_factory=lambda: np.empty(0, dtype=bool))
-    codes: Shards = field(default_factory=Shards)
-
-    @classmethod
-    def none(cls) -> Added:
-        """No items."""
-        return cls({}, [], [])
-
-    def more(self, fields: Sequence[dict[str, Any]], tables: Mapping[str, Array]) -> Added:
-        """With more items; only the latest state may be extended, by one thread at a time."""
-        m = len(fields)
-        grown = {name: appended(self.tables.get(name), self.n, rows) for name, rows in tables.items()}
-        # A change that failed half-way may have left rows that belong to no state.
-        del self.fields[self.n :], self.facts[self.n :]
-        self.fields.extend(fields)
-        self.facts.extend(map(facts_of, fields))
-        rows = {entry[Columns.ITEM]: self.n + place for place, entry in enumerate(fields)}
-        alive = np.concatenate([self.alive, np.ones(m, dtype=bool)])
-        return replace(self, tables=grown, n=self.n + m, alive=alive, codes=self.codes.updated(rows))
-
-    def without(self, item: str) -> Added:
-        """With one item gone."""
-        row = self.codes.get(item)
-        alive = self.alive.copy()
-        alive[row] = False
-        return replace(self, alive=alive, codes=self.codes.updated({item: None}))
 
 
 @dataclass(frozen=True)
@@ -387,8 +267,3 @@ def fields_of(state: State, codes: Sequence[int]) -> list[dict[str, Any]]:
         for code in codes
     ]
     return [{name: value for name, value in row.items() if value is not None and value != []} for row in found]
-
-
-def base_frame(fields: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
-    """Item fields as a table, for the text room."""
-    return pl.from_dicts([dict(entry) for entry in fields], infer_schema_length=None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from recmind.config import setting_at
 from recmind.studies.measures import IN_USE
 from recmind.studies.report.blocks import Figure, Part, Table, Text
 from recmind.studies.report.charts import strata_bars
@@ -99,10 +100,8 @@ def _own(results: pl.DataFrame, recipe: str, key: str, out: Path) -> list[dict[s
     """The rows of the recipe itself, with the value that it has."""
     found = []
     for row in results.filter(variant=recipe).iter_rows(named=True):
-        value: Any = RunFolder(out / row["run"]).config().model_dump(mode="json")
-        for part in key.split("."):
-            value = value[part]
-        found.append({**row, "at": float(value)})
+        settings = RunFolder(out / row["run"]).config().model_dump(mode="json")
+        found.append({**row, "at": float(setting_at(settings, key))})
     return found
 
 

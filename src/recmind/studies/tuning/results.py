@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 import tomli_w
 
-from recmind.config import Config, setting_names
+from recmind.config import Config, put_setting, setting_at, setting_names
 from recmind.studies.report import write_parts
 from recmind.studies.report.blocks import Block, Cell, Code, Figure, Part, Table, Text
 from recmind.studies.tuning.search import Trialled
@@ -17,7 +17,7 @@ from recmind.studies.tuning.search import Trialled
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from recmind.studies.tuning.tune import Task
+    from recmind.studies.tuning.task import Task
 
 _SHOWN: Final = 20
 """Trials in the report's table; ``trials.parquet`` has all."""
@@ -54,11 +54,11 @@ def recipe_of(config: Config, best: Trialled, n_trials: int, dataset: str) -> st
     usual, own = Config().model_dump(mode="json"), config.model_dump(mode="json")
     tree: dict[str, Any] = {"recipe": f"{config.model.name}-tuned"}
     for key in setting_names():
-        value = _at(own, key)
+        value = setting_at(own, key)
         if key in ("recipe", *_NOT_IN_RECIPES) or key.startswith(_NO_SECTIONS) or value is None:
             continue
-        if value != _at(usual, key) or key == "model.name":
-            _put(tree, key, value)
+        if value != setting_at(usual, key) or key == "model.name":
+            put_setting(tree, key, value)
     # Through TOML only what TOML knows.
     epoch = f", epoch {best.found['best_epoch']}" if best.found.get("best_epoch") else ""
     head = (
@@ -111,7 +111,7 @@ def write_results(
 def _best_table(task: Task, best: Trialled) -> Table:
     usual = task.config({}).model_dump(mode="json")
     lines = [
-        [key, _plain(_at(usual, key)), Cell(_plain(value), "best" if value != _at(usual, key) else "")]
+        [key, _plain(setting_at(usual, key)), Cell(_plain(value), "best" if value != setting_at(usual, key) else "")]
         for key, value in best.settings.items()
     ]
     return Table(["setting", "recipe", "best"], lines)
@@ -180,17 +180,3 @@ def _settings(settings: Mapping[str, Any]) -> str:
 
 def _plain(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _at(tree: Mapping[str, Any], key: str) -> Any:
-    found: Any = tree
-    for part in key.split("."):
-        found = found[part]
-    return found
-
-
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    for parent in parents:
-        tree = tree.setdefault(parent, {})
-    tree[last] = value

@@ -14,28 +14,26 @@ the split that training and evaluation get has an empty test part.
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from shlex import quote
 from typing import Any, Final
 
 import polars as pl
 
-from recmind.config import Config, load_config
+from recmind.config import load_config, setting_at
 from recmind.data.dataset import Dataset
 from recmind.errors import ConfigError, RecMindError, TrainingError
 from recmind.files import write_atomic
 from recmind.progress import note
 from recmind.schema import Files
 from recmind.studies.apart import claimed, train_apart
-from recmind.studies.plan import pairs
 from recmind.studies.tuning.results import recipe_of, trials_table, write_results
 from recmind.studies.tuning.search import Search, Trialled, import_optuna
-from recmind.studies.tuning.space import PROTOCOL, Space, load_space, space_text
+from recmind.studies.tuning.space import space_text
+from recmind.studies.tuning.task import Task, make_task
 from recmind.training.run_folder import RunFolder, run_fingerprint
 
 DATABASE, TRIALS = "search.db", "trials.parquet"
@@ -43,40 +41,6 @@ _MARK: Final = "tune.json"
 _KEPT: Final = (Files.CONFIG, Files.HISTORY, Files.METRICS, Files.ENVIRONMENT)
 _MOST_FAILURES: Final = 3
 """So many trials that fail at the start, one after the other, and there is something wrong with all of them."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is tuned, and what all trials have in common."""
-
-    dataset: Path
-    model: str
-    recipe: str
-    space: Space
-    fixed: Mapping[str, Any]
-    """Settings of every trial by dotted key."""
-    seed: int
-
-    def overrides(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Everything that a trial changes of the recipe."""
-        return {**self.fixed, **settings, "seed": self.seed}
-
-    def recipe_config(self, settings: Mapping[str, Any]) -> Config:
-        """What ``settings`` are as a recipe."""
-        return load_config(self.recipe, model=self.model, overrides=self.overrides(settings))
-
-    def config(self, settings: Mapping[str, Any]) -> Config:
-        """Settings of a trial; the test part is hidden, whatever they say, and nothing made for use alone."""
-        hidden = {"split.hide_test": True, "evaluation.bootstrap": 0, "training.catch_up_epochs": 0}
-        return load_config(self.recipe, model=self.model, overrides={**self.overrides(settings), **hidden})
-
-    def command(self, settings: Mapping[str, Any], out: Path) -> str:
-        """Command that makes the run of a trial again."""
-        parts = ["recmind", "train", str(self.dataset), "--out", str(out), "--recipe", self.recipe]
-        parts += ["--model", self.model, "--seed", str(self.seed), "--set", "split.hide_test=true"]
-        for key, value in {**self.fixed, **settings}.items():
-            parts += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
-        return " ".join(map(quote, parts))
 
 
 @dataclass(frozen=True)
@@ -156,38 +120,6 @@ def tune(
             _refuse_hopeless(done)
             _next(task, search, done, wanted, folder, lock, show_progress)
         return _finished(task, search, done, folder)
-
-
-def make_task(
-    dataset: str | Path,
-    model: str,
-    *,
-    recipe: str = "default",
-    space: Path | None = None,
-    settings: Iterable[str] = (),
-    seed: int = 0,
-) -> Task:
-    """What is to be done, checked; nothing is written.
-
-    Raises
-    ------
-    ConfigError
-        If a setting, a range or the model is unknown.
-    """
-    load_config(recipe, model=model)
-    ranges = load_space(model, space, recipe=recipe)
-    given = pairs(settings)
-    for key in given:
-        if key in ranges.ranges:
-            raise ConfigError("this is what is searched", where="--set", got=key, hint="leave it to the space")
-        if key in ("seed", "recipe", "model.name", "split.hide_test"):
-            raise ConfigError("the tuning sets this itself", where="--set", got=key)
-    # Read as `recmind train --set` reads them.
-    config = load_config(recipe, model=model, overrides=[f"{key}={value}" for key, value in given.items()])
-    fixed = PROTOCOL | {key: _at(config, key) for key in given}
-    task = Task(Path(dataset), model, recipe, ranges, fixed, seed)
-    task.config({})
-    return task
 
 
 def _next(
@@ -281,15 +213,8 @@ def _mark(task: Task) -> dict[str, Any]:
 
 def _own_settings(task: Task) -> dict[str, Any]:
     """What the recipe says about everything that is searched."""
-    config = load_config(task.recipe, model=task.model)
-    return {key: _at(config, key) for key in task.space.ranges}
-
-
-def _at(config: Config, key: str) -> Any:
-    found: Any = config.model_dump(mode="json")
-    for part in key.split("."):
-        found = found[part]
-    return found
+    plain = load_config(task.recipe, model=task.model).model_dump(mode="json")
+    return {key: setting_at(plain, key) for key in task.space.ranges}
 
 
 def _in_words(settings: Mapping[str, Any]) -> str:
