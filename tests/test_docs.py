@@ -69,6 +69,12 @@ def test_links_to_files_lead_somewhere(page: Path):
 
 
 @pytest.mark.parametrize("page", PAPERS, ids=lambda path: path.name)
+def test_links_to_headings_lead_to_one(page: Path):
+    links = re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if link[1] not in _anchors(page.parent / link[0] if link[0] else page)] == []
+
+
+@pytest.mark.parametrize("page", PAPERS, ids=lambda path: path.name)
 def test_names_of_code_exist(page: Path):
     names = set(re.findall(r"`(recmind(?:\.\w+)+)`", page.read_text(encoding="utf-8")))
     assert [name for name in names if not _resolves(name)] == []
@@ -89,6 +95,12 @@ def test_make_targets_in_examples_exist(page: Path):
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
     named = re.findall(r"(?:^ {4}|`)make ([a-z]+)\b", page.read_text(encoding="utf-8"), re.MULTILINE)
     assert set(named) <= targets
+
+
+def _anchors(page: Path) -> set[str]:
+    """Headings of a page as they are linked to: in small letters, without signs, spaces as hyphens."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def _shell_lines(text: str) -> list[str]:

@@ -1,6 +1,6 @@
 """What is left of each model when texts are missing: runs, a table with intervals, and a plot.
 
-    python benchmarks/quality/missing_text.py --data DATA --out runs/missing-text --write docs/results.md \
+    python benchmarks/quality/missing_text.py --data DATA --out runs/missing-text --write docs/studies.md \
         --datasets amazon-beauty-2014:0,0.25,0.5,0.75 amazon-electronics-2014-partial-text --seeds 0
 
 For every dataset folder, share of texts removed, model and seed there is one
