@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import resource
 import shutil
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,24 +15,22 @@ from recmind.config import Config
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Split, split_dataset
 from recmind.errors import ConfigError
-from recmind.evaluation.evaluate import Evaluation, HeldOut, evaluate, validation_metrics
+from recmind.evaluation.evaluate import Evaluation, HeldOut, evaluate
 from recmind.evaluation.report import metrics_document
 from recmind.machine import Clock, environment, fitting_threads, resolve_device, threads
 from recmind.model.graph import build_graph
 from recmind.model.item_item import Computed
 from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
-from recmind.model.registry import Built, build_model, needs_text
+from recmind.model.registry import Built, needs_text
 from recmind.model.scorer import Scorer
 from recmind.model.views import VectorScorer
 from recmind.schema import Files, Tensors
 from recmind.serving.recommender import LeaveOut, Recommender
 from recmind.serving.tables import check_format, write_table
-from recmind.training.catching_up import Chosen
+from recmind.training.fitting import Fitting
 from recmind.training.run_folder import RunFolder
 from recmind.training.run_model import RunModel
-from recmind.training.temperatures import Tried, fit_best, with_temperature
-from recmind.training.trainer import Fitted, Trainer
 
 if TYPE_CHECKING:
     from recmind.training.language_phase import LanguagePhase
@@ -97,22 +93,30 @@ def train_run(
                 texts = text_inputs(loaded, split, config, run, show_progress=show_progress)
         with clock("graph"):
             graph = build_graph(split.train.users, split.train.items, split.n_users, split.n_items).to(device)
-            model = build_model(graph, texts.to(device) if texts else None, config.model, seed=config.seed)
-        phase = _language_phase(model, loaded, split, config, texts, run, show_progress)
+        fitting = Fitting(
+            loaded,
+            split,
+            graph,
+            texts.to(device) if texts else None,
+            config,
+            run,
+            fingerprint=fingerprint,
+            resume=resume,
+            show_progress=show_progress,
+        )
         with threads(config.threads or fitting_threads(len(split.train), config.model.dim)), clock("train"):
-            scorer, fitted, tried = _train(model, split, config, run, fingerprint, resume, show_progress, phase)
-        if phase is not None:
-            texts = _trained_texts(phase, run)
+            trained = fitting.train()
+        scorer, fitted = trained.scorer, trained.fitted
+        if trained.phase is not None:
+            texts = _trained_texts(trained.phase, run)
         if fitted is not None:
-            # Of an interrupted run the seconds before count too, and reading a checkpoint does not.
-            others = sum(one.seconds for one in tried if one.temperature != fitted.temperature)
-            clock.seconds["train"] = round(fitted.seconds + others, 3)
+            clock.seconds["train"] = round(trained.seconds, 3)
         run.write_text(Files.HISTORY, "".join(json.dumps(row) + "\n" for row in (fitted.history if fitted else [])))
-        tensors = _model_tensors(model, scorer, texts)
+        tensors = _model_tensors(trained.model, scorer, texts)
         if fitted is not None and config.training.catch_up_epochs:
             with clock("catch up"):
-                chosen = Chosen(fitted.temperature, (fitted.calibrated or {}).get("popularity_factor", 1.0))
-                tensors |= RunModel(config, split, tensors, chosen).caught_up(show_progress=show_progress)
+                factor = (fitted.calibrated or {}).get("popularity_factor", 1.0)
+                tensors |= RunModel(trained.config, split, tensors, factor).caught_up(show_progress=show_progress)
         run.write_model(tensors)
         with clock("evaluate"):
             results = {
@@ -134,8 +138,8 @@ def train_run(
             seconds=clock.seconds,
             peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1),
         )
-        if tried:
-            metrics["temperatures"] = [vars(one) for one in tried]
+        if trained.tried:
+            metrics["tried"] = [one.to_json() for one in trained.tried]
         if fitted is not None and fitted.calibrated:
             metrics["calibrated"] = {key: round(value, 6) for key, value in fitted.calibrated.items()}
         run.write_json(Files.METRICS, metrics)
@@ -230,82 +234,6 @@ def text_inputs(
         features.users if own_users else None,
         features.users_known if own_users else None,
     )
-
-
-def _train(
-    model: Built,
-    split: Split,
-    config: Config,
-    run: RunFolder,
-    fingerprint: str,
-    resume: bool,
-    show_progress: bool,
-    language: LanguagePhase | None = None,
-) -> tuple[Scorer, Fitted | None, list[Tried]]:
-    """The trained model, its training, and the temperatures tried, where there are several."""
-    if isinstance(model, Computed):
-        model.fit()
-        return model, None, []
-
-    def validate(scorer: Scorer) -> float:
-        return validation_metrics(scorer, split, config.evaluation, metric=config.training.metric)
-
-    def fit(temperature: float, phase: LanguagePhase | None = None, mark: str = "") -> Fitted:
-        trainer = Trainer(
-            model,
-            split,
-            with_temperature(config, temperature),
-            validate=validate if len(split.valid) else None,
-            checkpoint=run / Files.CHECKPOINT,
-            fingerprint=f"{fingerprint}{mark}",
-            language=phase,
-            title=f"Training {config.model.name}{mark}",
-            show_progress=show_progress,
-        )
-        return replace(trainer.fit(resume=resume), temperature=temperature)
-
-    def fit_one(temperature: float) -> Fitted:
-        fitted = fit(temperature, mark=f", temperature {temperature}")
-        # Gone before the result is noted: a checkpoint that is there belongs to what is not known yet.
-        (run / Files.CHECKPOINT).unlink(missing_ok=True)
-        return fitted
-
-    temperatures, tried, fitted = config.training.temperatures, [], None
-    best = temperatures[0]
-    if len(temperatures) > 1 and len(split.valid):
-        start = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-        known = [Tried(**row) for row in run.read_json(Files.TRIED)] if (run / Files.TRIED).exists() else []
-        note = partial(_note, run)
-        best, fitted, tried = fit_best(model, temperatures, fit_one, known, note)
-        if language is not None:
-            # The temperature was chosen with the frozen model's vectors; the adapters are trained once.
-            model.load_state_dict(start)
-            fitted = None
-    fitted = fitted or fit(best, language)
-    return model.scorer(), fitted, tried
-
-
-def _note(run: RunFolder, tried: list[Tried]) -> None:
-    run.write_json(Files.TRIED, [vars(one) for one in tried])
-
-
-def _language_phase(
-    model: Built,
-    dataset: Dataset,
-    split: Split,
-    config: Config,
-    texts: TextInputs | None,
-    run: RunFolder,
-    show_progress: bool,
-) -> LanguagePhase | None:
-    """What trains the adapters, where the settings ask for some and the model aligns texts."""
-    if not config.language.adapters.rank or not isinstance(model, RecMind) or texts is None:
-        return None
-    from recmind.language.training import TrainableTexts
-    from recmind.training.language_phase import LanguagePhase
-
-    trainable = TrainableTexts(dataset, split, config, run / Files.TABLES, show_progress=show_progress)
-    return LanguagePhase(model, trainable, split, config, texts, show_progress=show_progress)
 
 
 def _trained_texts(phase: LanguagePhase, run: RunFolder) -> TextInputs:

@@ -79,7 +79,7 @@ class Files:
     STATE: Final = "state.json"
     CHECKPOINT: Final = "checkpoint.safetensors"
     TRIED: Final = "tried.json"
-    """The temperatures tried so far; gone when the run is finished, whose metrics tell of them."""
+    """The candidates tried so far; gone when the run is finished, whose metrics tell of them."""
     MODEL: Final = "model.safetensors"
     SPLIT: Final = "split.parquet"
     """Every interaction as dense codes with its part, kept with the run so that it stands alone."""

@@ -21,7 +21,13 @@ def run(tmp_path: Path) -> Path:
         pl.DataFrame(rows, schema=["user_id", "item_id", "timestamp"], orient="row"),
         pl.DataFrame({"item_id": [f"i{k}" for k in range(5)], "title": titles}),
     )
-    fast = {"model.dim": 4, "training.max_epochs": 1, "evaluation.bootstrap": 0, "threads": 1}
+    fast = {
+        "model.dim": 4,
+        "model.sequence.optional": False,
+        "training.max_epochs": 1,
+        "evaluation.bootstrap": 0,
+        "threads": 1,
+    }
     train_run(dataset, load_config("default", overrides=fast), tmp_path / "run", show_progress=False)
     (tmp_path / "changed.csv").write_text("item_id,title\ni0,an elephant\nnew,a spoon\n")
     return tmp_path / "run"

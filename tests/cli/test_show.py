@@ -6,6 +6,7 @@ from rich.console import Console
 
 from recmind.cli.show import print_diagnosis, print_metrics
 from recmind.doctor import Diagnosis
+from recmind.training.candidates import Candidate, Tried
 
 METRICS = {
     "dataset": "shop",
@@ -65,10 +66,12 @@ def test_intervals_of_the_largest_cutoff():
 
 
 def test_what_was_chosen_on_the_validation_part():
-    tried = [{"temperature": 0.2, "value": 0.3}, {"temperature": 0.15, "value": 0.4}]
+    tried = [Tried(Candidate(0.2), 4, 0.3, 1.0), Tried(Candidate(0.15), 8, 0.4, 1.0)]
     calibrated = {"sequence_weight": 0.5, "recent_weight": 4.0, "popularity_factor": 0.55, "before": 0.3, "after": 0.4}
-    found = " ".join(shown(print_metrics, {**METRICS, "temperatures": tried, "calibrated": calibrated}))
-    assert "temperature 0.15 (of 0.2, 0.15)" in found
+    found = " ".join(
+        shown(print_metrics, {**METRICS, "tried": [one.to_json() for one in tried], "calibrated": calibrated})
+    )
+    assert "temperature 0.15 (temperature 0.2: 0.3000; temperature 0.15: 0.4000)" in found
     assert "weight of the latest items 4, of histories in order 0.5, 55% of the popularity term" in found
     assert not any("chosen" in line for line in shown(print_metrics, METRICS))
 

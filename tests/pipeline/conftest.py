@@ -21,6 +21,7 @@ WORDS = "red blue green small large soft hard round flat warm cold old new light
 FAST = {
     "threads": 1,
     "model.dim": 8,
+    "model.sequence.optional": False,
     "model.precision": "float32",
     "training.batch_size": 32,
     "training.max_epochs": 2,
@@ -96,7 +97,7 @@ class Way:
         metrics = json.loads((run / "metrics.json").read_text())
         history = [json.loads(line) for line in (run / "history.jsonl").read_text().splitlines()]
         clock = ("seconds", "peak_memory_mb")
-        for one in metrics.get("temperatures", []):
+        for one in metrics.get("tried", []):
             del one["seconds"]
         return {
             "metrics": {key: value for key, value in metrics.items() if key not in clock},

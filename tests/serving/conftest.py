@@ -18,6 +18,7 @@ N_USERS, N_ITEMS = 40, 30
 SMALL = {
     "threads": 1,
     "model.dim": 8,
+    "model.sequence.optional": False,
     "model.precision": "float32",
     "training.batch_size": 64,
     "training.max_epochs": 3,

@@ -77,6 +77,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     fast = {
         "model.dim": 4,
+        "model.sequence.optional": False,
         "training.max_epochs": 1,
         "evaluation.bootstrap": 0,
         "threads": 1,

@@ -36,6 +36,7 @@ TITLES = [
 def training(model: str, **overrides: Any):
     small = {
         "model.dim": 6,
+        "model.sequence.optional": False,
         "model.precision": "float32",
         "training.max_epochs": 2,
         "training.n_negatives": 4,

@@ -36,6 +36,7 @@ TITLES = [
 ]
 FAST = {
     "model.dim": 6,
+    "model.sequence.optional": False,
     "model.precision": "float32",
     "model.missing_text": "fallback",
     "language.dtype": "float32",

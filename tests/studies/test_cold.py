@@ -36,6 +36,7 @@ def trained(dataset: Dataset, tiny_encoder: Path, tmp_path: Path):
     def train(model: str, **overrides: Any) -> Path:
         small = {
             "model.dim": 4,
+            "model.sequence.optional": False,
             "training.max_epochs": 2,
             "training.n_negatives": 4,
             "training.cold_negatives": False,

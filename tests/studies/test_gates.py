@@ -180,7 +180,13 @@ class TestRun:
         return Dataset.from_frames(pl.DataFrame(rows, ["user_id", "item_id", "order"], orient="row"), titles)
 
     def small(self, tiny_encoder, **overrides: Any):
-        sizes = {"model.dim": 4, "training.max_epochs": 2, "evaluation.bootstrap": 0, "threads": 1}
+        sizes = {
+            "model.dim": 4,
+            "model.sequence.optional": False,
+            "training.max_epochs": 2,
+            "evaluation.bootstrap": 0,
+            "threads": 1,
+        }
         language = {"language.encoder": str(tiny_encoder), "language.device": "cpu", "language.dtype": "float32"}
         return load_config("default", overrides={**sizes, **language, **overrides})
 

@@ -30,6 +30,7 @@ def settings(encoder: Path, **more: Any) -> list[str]:
     small = {
         "threads": 1,
         "model.dim": 4,
+        "model.sequence.optional": False,
         "model.precision": "float32",
         "language.encoder": str(encoder),
         "language.device": "cpu",

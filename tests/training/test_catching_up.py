@@ -7,7 +7,7 @@ import torch
 
 from recmind.model.graph import build_graph
 from recmind.model.recmind import RecMind
-from recmind.training.catching_up import SLOWER, Chosen, catch_up
+from recmind.training.catching_up import SLOWER, catch_up
 from recmind.training.trainer import Trainer
 
 
@@ -31,7 +31,7 @@ def made(random_split, text_inputs, settings):
 
 def test_it_is_training_with_smaller_steps_from_where_the_model_is(made):
     model, known, config = made()
-    catch_up(model, known, config, Chosen())
+    catch_up(model, known, config)
     other, _, _ = made()
     few = {"max_epochs": 2, "learning_rate": config.training.learning_rate * SLOWER}
     config = config.model_copy(update={"training": config.training.model_copy(update=few)})
@@ -45,9 +45,9 @@ def test_the_loss_sees_all_of_the_popularity_and_lists_the_share_that_was_chosen
     model, known, config = made()
     with torch.no_grad():
         model.popularity *= 0.25  # what calibration left of 0.5
-    catch_up(model, known, config, Chosen(popularity_factor=0.25))
+    catch_up(model, known, config, popularity_factor=0.25)
     whole, _, _ = made()
-    catch_up(whole, known, config, Chosen())
+    catch_up(whole, known, config)
     assert model.popularity.item() == 0.125
     for name, value in whole.state_dict().items():
         assert torch.equal(model.state_dict()[name], value) == (name != "popularity"), name
@@ -56,24 +56,23 @@ def test_the_loss_sees_all_of_the_popularity_and_lists_the_share_that_was_chosen
 def test_the_loss_does_not_see_how_popular_items_are_at_least_and_lists_do(made):
     model, known, config = made()
     model.popularity_floor.fill_(40.0)
-    catch_up(model, known, config, Chosen())
+    catch_up(model, known, config)
     whole, _, _ = made()
-    catch_up(whole, known, config, Chosen())
+    catch_up(whole, known, config)
     for name, value in whole.state_dict().items():
         assert torch.equal(model.state_dict()[name], value) == (name != "popularity_floor"), name
     assert model.popularity_floor.item() == 40.0
     assert (model.popularities() == 1).all()
 
 
-def test_the_chosen_temperature_counts_and_else_the_first(made):
+def test_of_several_temperatures_the_first_counts(made):
     found = []
-    for temperature, chosen in ((0.3, None), ([0.3, 0.1], None), ([0.1, 0.3], 0.3), ([0.3, 0.1], 0.1)):
+    for temperature in (0.3, [0.3, 0.1], [0.1, 0.3]):
         model, known, config = made(**{"training.temperature": temperature, "training.loss": "softmax"})
-        catch_up(model, known, config, Chosen(chosen))
+        catch_up(model, known, config)
         found.append(model.state_dict())
-    for other in found[1:3]:
-        assert all(torch.equal(found[0][name], value) for name, value in other.items())
-    assert any(not torch.equal(found[0][name], value) for name, value in found[3].items())
+    assert all(torch.equal(found[0][name], value) for name, value in found[1].items())
+    assert any(not torch.equal(found[0][name], value) for name, value in found[2].items())
 
 
 def test_no_warm_up_and_no_calibration_again(made):
@@ -81,20 +80,7 @@ def test_no_warm_up_and_no_calibration_again(made):
     for more in ({}, {"training.warmup_epochs": 3, "training.calibrate": True, "training.max_epochs": 50}):
         model, known, config = made(**more)
         model.keep_weight("recent").fill_(2.0)
-        catch_up(model, known, config, Chosen())
+        catch_up(model, known, config)
         assert float(model.weight_of("recent")) == 2.0
         states.append(model.state_dict())
     assert all(torch.equal(states[0][name], value) for name, value in states[1].items())
-
-
-class TestChosen:
-    def test_from_the_metrics_of_a_run(self):
-        tried = [{"temperature": 0.2, "value": 0.5}, {"temperature": 0.1, "value": 0.6}]
-        assert Chosen.of({"temperatures": tried, "calibrated": {"popularity_factor": 0.7}}) == Chosen(0.1, 0.7)
-
-    def test_of_equal_temperatures_the_first_as_training_keeps_it(self):
-        tried = [{"temperature": 0.2, "value": 0.5}, {"temperature": 0.1, "value": 0.5}]
-        assert Chosen.of({"temperatures": tried}) == Chosen(0.2)
-
-    def test_where_nothing_was_chosen(self):
-        assert Chosen.of({}) == Chosen.of({"temperatures": None, "calibrated": None}) == Chosen(None, 1.0)

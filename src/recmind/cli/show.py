@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from recmind.training.candidates import Tried, best_of
+
 if TYPE_CHECKING:
     from recmind.doctor import Diagnosis
 
@@ -103,9 +105,10 @@ def _number(value: object) -> str:
 def _chosen(metrics: Mapping[str, Any]) -> str:
     """What was chosen on the validation part beside the epoch."""
     parts = []
-    if tried := metrics.get("temperatures"):
-        best = max(tried, key=lambda one: one["value"])["temperature"]
-        parts.append(f"temperature {best:g} (of {', '.join(format(one['temperature'], 'g') for one in tried)})")
+    if rows := metrics.get("tried"):
+        tried = [Tried.of(row) for row in rows]
+        values = "; ".join(f"{one.candidate}: {_number(one.value)}" for one in tried)
+        parts.append(f"{best_of(tried)} ({values})")
     if calibrated := metrics.get("calibrated"):
         parts.append(f"weight of the latest items {calibrated['recent_weight']:g}")
         if "sequence_weight" in calibrated:

@@ -66,6 +66,9 @@ class SequenceConfig(Settings):
     weight: Annotated[float, Field(ge=0.0)] = 0.0
     """ρ_S in h_u + ρ_S s_u, with s_u the encoder's state after the user's history. 0: there is no encoder (the
     paper). With `training.calibrate` validation data choose another one, maybe 0."""
+    optional: bool = False
+    """Train without the encoder as well, with the temperature that is best with it, and keep that model where it is
+    better on the validation part."""
     blocks: Positive = 1
     """How many blocks of attention and layers there are."""
     heads: Positive = 1

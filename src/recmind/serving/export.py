@@ -79,7 +79,7 @@ def export(run: str | Path, out: str | Path, *, index: Kind = "auto") -> dict[st
     with new_folder(target) as new:
         write_json(new / BundleFiles.CARD, card)
         write_atomic(new / BundleFiles.README, lambda part: part.write_text(readme(card), encoding="utf-8"))
-        write_json(new / BundleFiles.CONFIG, config.model_dump(mode="json", exclude_none=True))
+        write_json(new / BundleFiles.CONFIG, recommender.config.model_dump(mode="json", exclude_none=True))
         write_atomic(new / BundleFiles.USERS, recommender.users.select(Columns.USER).write_parquet)
         write_atomic(new / BundleFiles.ITEMS, recommender.items.write_parquet)
         write_tensors(new / BundleFiles.VECTORS, vectors)

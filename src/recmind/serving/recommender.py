@@ -21,7 +21,6 @@ from recmind.model.registry import needs_text, places_new_items
 from recmind.model.views import VectorScorer
 from recmind.schema import Columns, Files, Tensors
 from recmind.serving.tables import read_ids, read_table
-from recmind.training.catching_up import Chosen
 from recmind.training.run_folder import RunFolder
 from recmind.training.run_model import RunModel
 
@@ -70,7 +69,7 @@ class Recommender:
             If there is no run, it is not finished, or a file is damaged.
         """
         folder = RunFolder(run)
-        config = folder.config()
+        config = folder.trained_config()
         tensors, users, items = _of_one_time(folder)
         by_items = Tensors.WEIGHTS in tensors or Tensors.WEIGHT_OFFSETS in tensors
         for key, table in () if by_items else ((Tensors.USERS, users), (Tensors.ITEMS, items)):
@@ -84,7 +83,7 @@ class Recommender:
                 )
         split = folder.read_split(users.height, items.height, config.split.kind)
         adapters = folder / Files.ADAPTERS
-        trained = RunModel(config, split, tensors, Chosen.of(folder.read_json(Files.METRICS)))
+        trained = RunModel(config, split, tensors, folder.popularity_factor())
         return cls(trained, users, items, adapters if adapters.is_dir() else None)
 
     def recommend(

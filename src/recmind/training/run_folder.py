@@ -32,6 +32,7 @@ from recmind.errors import RunError
 from recmind.files import ARRIVED, read_newest, settle, write_atomic
 from recmind.schema import SCHEMA_VERSION, Columns, Files
 from recmind.text.chat.prompt_file import load_prompt
+from recmind.training.candidates import Tried, best_of
 
 if TYPE_CHECKING:
     from torch import Tensor  # what tells of runs starts without torch, whose import takes seconds
@@ -63,7 +64,7 @@ _IRRELEVANT = (
     *(f"text.profiles.{name}" for name in HOW_ASKED),
 )
 # Settings that came after runs were made, with the value that changes nothing: such runs stay what they were.
-_LATER = {"split.hide_test": False}
+_LATER = {"split.hide_test": False, "model.sequence.optional": False}
 
 
 class RunFolder:
@@ -149,6 +150,21 @@ class RunFolder:
             return validate_config(tomllib.loads(path.read_text(encoding="utf-8")), where=path)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise RunError(f"the file cannot be read: {error}", where=path) from error
+
+    def trained_config(self) -> Config:
+        """:meth:`config` of a finished run, with what validation chose where the settings left it to that.
+
+        Raises
+        ------
+        RunError
+            As :meth:`config` and :meth:`read_json`.
+        """
+        config, tried = self.config(), self.read_json(Files.METRICS).get("tried")
+        return best_of([Tried.of(row) for row in tried]).applied(config) if tried else config
+
+    def popularity_factor(self) -> float:
+        """What calibration multiplied the learnt popularity with, 1 where there was none."""
+        return (self.read_json(Files.METRICS).get("calibrated") or {}).get("popularity_factor", 1.0)
 
     def write_data(self, dataset: Dataset, split: Split) -> None:
         """Write ids, texts and the interactions of every part; of users what ``users.parquet`` says about them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from recmind.model.text_links import near_by_text
 from recmind.model.transitions import ComesNext
 from recmind.model.views import GraphModel, VectorScorer
 from recmind.schema import Tensors
-from recmind.training.catching_up import Chosen, catch_up
+from recmind.training.catching_up import catch_up
 
 _CPU = torch.device("cpu")
 
@@ -29,12 +29,13 @@ class RunModel:
     """A trained model and the interactions that it knows."""
 
     config: Config
+    """With what validation chose, where the settings left it to that."""
     split: Split
     """The training part is what the model knows; its graph is made of that."""
     tensors: dict[str, Tensor]
     """Everything in ``model.safetensors``."""
-    chosen: Chosen = field(default_factory=Chosen)
-    """What was chosen in training beside the parameters."""
+    popularity_factor: float = 1.0
+    """What calibration multiplied the learnt popularity with."""
 
     @property
     def texts(self) -> TextInputs:
@@ -169,7 +170,13 @@ class RunModel:
         assert isinstance(there, GraphModel)
         there.load_state_dict(model.state_dict())
         with threads(self.config.threads or fitting_threads(len(split.train), self.config.model.dim)):
-            catch_up(there, split, self.config, self.chosen, show_progress=show_progress)
+            catch_up(
+                there,
+                split,
+                self.config,
+                popularity_factor=self.popularity_factor,
+                show_progress=show_progress,
+            )
         model.load_state_dict(there.state_dict())
 
     @torch.no_grad()

@@ -51,8 +51,6 @@ class Fitted:
     history: list[dict[str, Any]]
     calibrated: dict[str, float] | None = None
     """What :func:`~recmind.training.calibration.calibrate` chose."""
-    temperature: float | None = None
-    """The one it was trained with, where the settings name several."""
 
 
 class Trainer:

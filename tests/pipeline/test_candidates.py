@@ -1,4 +1,4 @@
-"""Runs whose temperature is chosen on the validation part."""
+"""Runs whose temperature, or whether they read order, is chosen on the validation part."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-LIST = {"training.temperature": [0.05, 5.0, 0.5], "training.max_epochs": 4}
+from recmind.serving.recommender import Recommender
+
+LIST = {"training.temperature": [0.05, 5.0, 0.5], "model.sequence.optional": True, "training.max_epochs": 4}
 LONGER = {"training.max_epochs": 20, "training.patience": 100, "training.checkpoint_seconds": 0}
 
 
@@ -19,7 +21,7 @@ def command(way, dataset: Path, out: Path) -> list[str | Path]:
 
 @pytest.fixture(scope="module")
 def undisturbed(way, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("temperatures") / "undisturbed"
+    out = tmp_path_factory.mktemp("candidates") / "undisturbed"
     assert way.recmind(*command(way, dataset, out)).wait(timeout=250) == 0
     return out
 
@@ -32,11 +34,11 @@ def test_the_run_is_that_of_the_best_temperature(way, dataset: Path, tmp_path: P
         )
         for temperature in LIST["training.temperature"]
     }
-    assert [one["temperature"] for one in metrics["temperatures"]] == list(alone)
-    for one in metrics["temperatures"]:
+    assert [one["temperature"] for one in metrics["tried"]] == list(alone)
+    for one in metrics["tried"]:
         assert one["value"] == pytest.approx(alone[one["temperature"]]["valid"]["ndcg@20"])
-    best = max(metrics["temperatures"], key=lambda one: one["value"])["temperature"]
-    assert "temperatures" not in alone[best]
+    best = max(metrics["tried"], key=lambda one: one["value"])["temperature"]
+    assert "tried" not in alone[best]
     for name in ("model.safetensors", "per_user_test.parquet"):
         assert (tmp_path / "list" / name).read_bytes() == (tmp_path / f"{best}" / name).read_bytes()
     assert not (tmp_path / "list" / "tried.json").exists()
@@ -46,12 +48,31 @@ def test_without_a_validation_part_the_first_temperature_counts(way, tmp_path: P
     interactions, items = way.tables()
     dataset = way.write(tmp_path / "single", interactions.group_by("user_id", maintain_order=True).head(1), items)
     metrics = way.train(dataset, tmp_path / "list", way.config(**LIST))
-    assert not metrics["valid"] and "temperatures" not in metrics
+    assert not metrics["valid"] and "tried" not in metrics
     way.train(dataset, tmp_path / "number", way.config(**{**LIST, "training.temperature": 0.05}))
     assert (tmp_path / "list/model.safetensors").read_bytes() == (tmp_path / "number/model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("tried", [1, 3])
+@pytest.mark.parametrize(("seed", "wins"), [(0, True), (3, False)])
+def test_the_run_is_that_with_or_without_order_whichever_is_better(
+    way, dataset: Path, tmp_path: Path, seed: int, wins: bool
+):
+    given = {"training.temperature": 0.2, "training.calibrate": False, "model.sequence.weight": 0.05, "seed": seed}
+    asked = {**given, "model.sequence.optional": True}
+    metrics = way.train(dataset, tmp_path / "open", way.config("recmind", "default", **asked))
+    assert [one["sequence"] for one in metrics["tried"]] == [True, False]
+    assert max(metrics["tried"], key=lambda one: one["value"])["sequence"] == wins, "choose another seed"
+    settled = {**given, "model.sequence.weight": 0.05 if wins else 0.0, "model.sequence.optional": False}
+    alone = way.train(dataset, tmp_path / "settled", way.config("recmind", "default", **settled))
+    assert "tried" not in alone and alone["test"] == metrics["test"]
+    for name in ("model.safetensors", "per_user_test.parquet"):
+        assert (tmp_path / "open" / name).read_bytes() == (tmp_path / "settled" / name).read_bytes()
+    found, expected = (Recommender.load(tmp_path / name).recommend(k=5) for name in ("open", "settled"))
+    assert found.equals(expected)
+    assert Recommender.load(tmp_path / "open").config == Recommender.load(tmp_path / "settled").config
+
+
+@pytest.mark.parametrize("tried", [1, 3, 4])
 def test_killed_after_some_of_them_it_goes_on_and_ends_with_the_same_bytes(
     way, dataset: Path, undisturbed: Path, tmp_path: Path, tried: int
 ):
@@ -64,7 +85,7 @@ def test_killed_after_some_of_them_it_goes_on_and_ends_with_the_same_bytes(
         return json.loads(noted.read_text()) if noted.exists() else []
 
     while process.poll() is None and time.monotonic() < deadline:
-        if len(so_far()) >= tried and (tried == 3 or (killed / "checkpoint.safetensors").exists()):
+        if len(so_far()) >= tried and (tried == 4 or (killed / "checkpoint.safetensors").exists()):
             break
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
@@ -75,6 +96,6 @@ def test_killed_after_some_of_them_it_goes_on_and_ends_with_the_same_bytes(
     _, stderr = resumed.communicate(timeout=250)
     assert resumed.returncode == 0, stderr
     metrics = json.loads((killed / "metrics.json").read_text())
-    assert metrics["temperatures"][: len(noted)] == noted  # their seconds too: they were not tried again
+    assert metrics["tried"][: len(noted)] == noted  # their seconds too: they were not tried again
     assert (killed / "model.safetensors").read_bytes() == (undisturbed / "model.safetensors").read_bytes()
     assert way.comparable(killed) == way.comparable(undisturbed)

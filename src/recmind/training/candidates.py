@@ -1,0 +1,127 @@
+"""What validation chooses by training again: the temperature of the recommendation loss, and whether order is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from recmind.config import Config
+
+if TYPE_CHECKING:
+    from recmind.training.trainer import Fitted
+
+Model = TypeVar("Model")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Settings of one training among several."""
+
+    temperature: float
+    sequence: bool = True
+    """Whether the sequence encoder is there, where the settings have one."""
+
+    def applied(self, config: Config) -> Config:
+        """``config`` with this choice made, so that nothing is left to choose."""
+        training = config.training.model_copy(update={"temperature": self.temperature})
+        usual = config.model.sequence
+        weight = usual.weight if self.sequence else 0.0
+        sequence = usual.model_copy(update={"weight": weight, "optional": False})
+        model = config.model.model_copy(update={"sequence": sequence})
+        return config.model_copy(update={"training": training, "model": model})
+
+    def __str__(self) -> str:
+        return f"temperature {self.temperature:g}" + ("" if self.sequence else ", without order")
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What the training of a candidate came to."""
+
+    candidate: Candidate
+    best_epoch: int
+    value: float
+    """The validation metric at the best epoch, after calibration where there is one."""
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """As a flat row."""
+        rest = {"best_epoch": self.best_epoch, "value": self.value, "seconds": self.seconds}
+        return {**vars(self.candidate), **rest}
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Tried:
+        """Read from such a row."""
+        candidate = Candidate(row["temperature"], row["sequence"])
+        return cls(candidate, row["best_epoch"], row["value"], row["seconds"])
+
+
+def first_candidates(config: Config) -> list[Candidate]:
+    """One per temperature; the first one counts where nothing chooses."""
+    return [Candidate(temperature) for temperature in config.training.temperatures]
+
+
+def asks_for_order(config: Config) -> bool:
+    """Whether the settings leave it to validation if there is to be a sequence encoder."""
+    sequence = config.model.sequence
+    return config.model.name == "recmind" and sequence.optional and sequence.weight > 0
+
+
+def best_of(tried: Sequence[Tried]) -> Candidate:
+    """The candidate with the highest value, of equals the one that was tried first."""
+    return max(tried, key=lambda one: one.value).candidate
+
+
+def fit_best(
+    config: Config,
+    fit: Callable[[Candidate], tuple[Model, Fitted]],
+    known: Sequence[Tried],
+    note: Callable[[list[Tried]], None],
+) -> tuple[tuple[Model, Fitted] | None, list[Tried]]:
+    """Train with each temperature, and with the best one without the sequence encoder, and keep what is best.
+
+    How sharp the softmax should be depends on the data, more than anything else
+    in the loss: many near-equal items in a catalogue want a low temperature, a
+    few bestsellers a high one. A low one is ahead at first, also where it ends
+    behind; so each is trained to its end.
+
+    Where what is bought next has little to do with what was bought before, a
+    model whose item vectors are not taught to tell the next item as well finds
+    better ones, of rare items above all (``model.sequence.optional``).
+
+    Parameters
+    ----------
+    fit:
+        Trains a new model of a candidate's settings.
+    known:
+        What was tried before the run was interrupted.
+    note:
+        Called after each training with all of them so far, to be written down.
+
+    Returns
+    -------
+    tuple
+        The model and the training of :func:`best_of` what was tried, or ``None`` where that was before an
+        interruption; and all that were tried.
+    """
+    tried = {one.candidate: one for one in known}
+    kept: tuple[Candidate, tuple[Model, Fitted]] | None = None
+
+    def train(candidate: Candidate) -> None:
+        nonlocal kept
+        if candidate in tried:
+            return
+        model, fitted = fit(candidate)
+        value = fitted.calibrated["after"] if fitted.calibrated else fitted.best_value
+        tried[candidate] = Tried(candidate, fitted.best_epoch, value, round(fitted.seconds, 3))
+        if best_of(list(tried.values())) == candidate:
+            kept = candidate, (model, fitted)
+        note(list(tried.values()))
+
+    for candidate in first_candidates(config):
+        train(candidate)
+    if asks_for_order(config):
+        train(Candidate(best_of(list(tried.values())).temperature, sequence=False))
+    results = list(tried.values())
+    return kept[1] if kept is not None and kept[0] == best_of(results) else None, results
