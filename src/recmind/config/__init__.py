@@ -17,7 +17,7 @@ from recmind.config.base import Fraction, Positive, Settings
 from recmind.config.baselines import BaselinesConfig, EaseConfig, IalsConfig, KnnConfig, XSimGCLConfig
 from recmind.config.checking import validate_config
 from recmind.config.data import PrepareConfig, SplitConfig
-from recmind.config.described import Setting, describe_settings
+from recmind.config.described import describe_settings
 from recmind.config.language import LanguageConfig, TextConfig
 from recmind.config.model import AlignmentConfig, GateConfig, ModelConfig, ModelName, RecentConfig, TransitionsConfig
 from recmind.config.profiles import ProfilesConfig
@@ -57,7 +57,6 @@ __all__ = [
     "RLMRecConConfig",
     "RLMRecGenConfig",
     "RecentConfig",
-    "Setting",
     "Settings",
     "SplitConfig",
     "TextConfig",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -53,7 +53,8 @@ class Tried:
     @classmethod
     def of(cls, row: dict[str, Any]) -> Tried:
         """Read from such a row."""
-        candidate = Candidate(row["temperature"], row["sequence"])
+        # Before there was a choice, every candidate had what the settings said.
+        candidate = Candidate(row["temperature"], row.get("sequence", True))
         return cls(candidate, row["best_epoch"], row["value"], row["seconds"])
 
 
@@ -68,7 +69,7 @@ def asks_for_order(config: Config) -> bool:
     return config.model.name == "recmind" and sequence.optional and sequence.weight > 0
 
 
-def best_of(tried: Sequence[Tried]) -> Candidate:
+def best_of(tried: Iterable[Tried]) -> Candidate:
     """The candidate with the highest value, of equals the one that was tried first."""
     return max(tried, key=lambda one: one.value).candidate
 
@@ -115,13 +116,13 @@ def fit_best(
         model, fitted = fit(candidate)
         value = fitted.calibrated["after"] if fitted.calibrated else fitted.best_value
         tried[candidate] = Tried(candidate, fitted.best_epoch, value, round(fitted.seconds, 3))
-        if best_of(list(tried.values())) == candidate:
+        if best_of(tried.values()) == candidate:
             kept = candidate, (model, fitted)
         note(list(tried.values()))
 
     for candidate in first_candidates(config):
         train(candidate)
     if asks_for_order(config):
-        train(Candidate(best_of(list(tried.values())).temperature, sequence=False))
+        train(Candidate(best_of(tried.values()).temperature, sequence=False))
     results = list(tried.values())
     return kept[1] if kept is not None and kept[0] == best_of(results) else None, results

@@ -159,7 +159,8 @@ class RunFolder:
         RunError
             As :meth:`config` and :meth:`read_json`.
         """
-        config, tried = self.config(), self.read_json(Files.METRICS).get("tried")
+        config, metrics = self.config(), self.read_json(Files.METRICS)
+        tried = metrics.get("tried") or metrics.get("temperatures")  # as it was called before there was more to try
         return best_of([Tried.of(row) for row in tried]).applied(config) if tried else config
 
     def popularity_factor(self) -> float:
