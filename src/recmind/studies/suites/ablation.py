@@ -45,6 +45,8 @@ _OF_DEFAULT: Final[dict[str, Settings]] = {
     "missing texts guessed": {"model.missing_text": "fallback"},
     "users by their reviews": {"text.user_view": "reviews"},
     "no text links": {"model.text_links": 0},
+    # "no language view" keeps the links, which are made of texts too.
+    "no texts at all": {**_ONE_VIEW, "model.alpha": 1.0, "model.text_links": 0},
     "no sequence encoder": {"model.sequence.weight": 0.0},
     "what came next ignored": {"model.transitions.weight": 0.0},
     "order of histories ignored": {
