@@ -126,6 +126,8 @@ class SASRecConfig(Settings):
     learnt from in pieces of this length."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
     """Share of the entries that are dropped in training (paper: 0.5 for Amazon, 0.2 for MovieLens)."""
+    places: Literal["start", "end"] = "start"
+    """From where an item's place in the history is counted (paper: end)."""
 
 
 READERS: Final = {

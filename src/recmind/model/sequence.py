@@ -36,15 +36,17 @@ class SequenceEncoder(nn.Module):
     ==========  ===============================================================================
 
     A history longer than ``length`` is cut into pieces, where the paper keeps the
-    last one: so all interactions are learnt from. Places are counted from the
-    start, where the paper counts from the end: so a state in training is the one
-    that the user had then. Attention weights are not dropped, and a user without a
-    history is given what comes first in others.
+    last one: so all interactions are learnt from. Attention weights are not dropped,
+    and a user without a history is given what comes first in others.
 
     Parameters
     ----------
     length:
         n, how many of a user's latest items are read.
+    from_end:
+        Count places from the end of a piece, as the paper does: in use the last place
+        is the same for all users, whose histories are long and short. From the start,
+        a state in training is the one that the user had then.
     """
 
     def __init__(
@@ -58,9 +60,11 @@ class SequenceEncoder(nn.Module):
         dropout: float,
         init_std: float,
         precision: str,
+        from_end: bool = False,
     ) -> None:
         super().__init__()
         self.graph, self.length, self.dropout, self.precision = graph, length, dropout, precision
+        self.from_end = from_end
         self.places = nn.Parameter(torch.randn(length, dim) * init_std)
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(blocks))
         self.norm = nn.LayerNorm(dim)
@@ -112,7 +116,8 @@ class SequenceEncoder(nn.Module):
         sold = (torch.repeat_interleave(self.graph.offsets[users], lengths) + places - 1)[there]
         rows = vectors_of(self.graph.in_time[sold].long())
         x = rows.new_zeros(len(steps), rows.shape[1]).index_copy(0, there.nonzero().squeeze(1), rows)
-        return self._encode(x + gather_rows(self.places, steps), starts, generator)
+        counted = torch.repeat_interleave(lengths - 1, lengths) - steps if self.from_end else steps
+        return self._encode(x + gather_rows(self.places, counted), starts, generator)
 
     def _encode(self, x: Tensor, starts: Tensor, generator: torch.Generator | None) -> Tensor:
         """LN of what the last block makes of ``(n, d)``; where the pieces begin is told by ``starts``."""

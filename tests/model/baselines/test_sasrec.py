@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from recmind.config import BaselinesConfig, ModelConfig
+from recmind.config import BaselinesConfig, ModelConfig, load_config
 from recmind.errors import ConfigError
 from recmind.model.baselines.sasrec import SASRec
 from recmind.model.graph import BipartiteGraph, NodeSubset, build_graph
@@ -49,7 +49,8 @@ def by_torch(model: SASRec, read: list[int | None]) -> Tensor:
     encoder, heads = model.sequence, model.config.baselines.sasrec.heads
     items = model.items / model.items.norm(dim=1, keepdim=True) if model.config.score == "cosine" else model.items
     rows = [torch.zeros(4, dtype=torch.float64) if item is None else items[item] for item in read]
-    x = torch.stack([row + encoder.places[place] for place, row in enumerate(rows)])[None]
+    counted = range(len(rows)) if model.config.baselines.sasrec.places == "start" else reversed(range(len(rows)))
+    x = torch.stack([row + encoder.places[place] for place, row in zip(counted, rows, strict=True)])[None]
     for block in encoder.blocks:
         assert isinstance(block, Block)
         layer = nn.TransformerEncoderLayer(4, heads, 4, 0.0, batch_first=True, norm_first=True).double()
@@ -83,8 +84,9 @@ def before(model: SASRec, users: Tensor, seed: int = 0) -> Tensor:
 
 @pytest.mark.parametrize("score", ["dot", "cosine"])
 @pytest.mark.parametrize("heads", [1, 2])
-def test_users_and_items_in_use(graph, score: str, heads: int):
-    model = model_of(graph, score=score, heads=heads, length=4)
+@pytest.mark.parametrize("places", ["start", "end"])
+def test_users_and_items_in_use(graph, score: str, heads: int, places: str):
+    model = model_of(graph, score=score, heads=heads, length=4, places=places)
     h = model.final(model())
     for user, items in enumerate(HISTORIES):
         torch.testing.assert_close(h[user], by_torch(model, [None, *items][-4:]))
@@ -126,6 +128,24 @@ def test_a_long_history_is_learnt_from_in_pieces(graph):
     torch.testing.assert_close(found, torch.stack(expected))
 
 
+def test_places_from_the_end_are_those_of_the_whole_piece(graph):
+    """As in the paper: a state in the middle of a piece has the place that is left when later items are hidden."""
+    model = model_of(graph, length=4, places="end")
+    found = before(model, torch.tensor([4] * 7 + [3] * 2))
+    rows = [[None, *HISTORIES[4]], [None, *HISTORIES[3]]]
+    pieces = [(0, 0, 3), (0, 3, 4), (1, 0, 2)]  # whose, where it begins, how many are looked for
+    places, expected = model.sequence.places.detach().clone(), []
+    for whose, begin, long in pieces:
+        for k in range(long):
+            # The last place that is read is the one that the piece's end leaves for it.
+            with torch.no_grad():
+                model.sequence.places.copy_(places.roll(-(long - 1 - k), 0))
+            expected.append(by_torch(model, rows[whose][begin : begin + k + 1]).detach())
+    with torch.no_grad():
+        model.sequence.places.copy_(places)
+    torch.testing.assert_close(found.detach(), torch.stack(expected))
+
+
 def test_dropout_is_drawn_in_training_alone(graph):
     model = model_of(graph, dropout=0.5)
     users = torch.tensor([0] * 5 + [1])
@@ -138,3 +158,8 @@ def test_dropout_is_drawn_in_training_alone(graph):
 def test_heads_that_do_not_divide_the_dimensions_are_refused(graph):
     with pytest.raises(ConfigError, match=r"sasrec\.heads(.|\n)*3(.|\n)*a divisor of model\.dim = 4"):
         model_of(graph, heads=3)
+
+
+def test_the_recipe_counts_places_as_the_paper_does_and_older_runs_as_they_did():
+    assert load_config("default", model="sasrec").model.baselines.sasrec.places == "end"
+    assert ModelConfig(name="sasrec").baselines.sasrec.places == "start"

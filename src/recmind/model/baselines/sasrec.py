@@ -37,6 +37,7 @@ class SASRec(GraphModel):
             dropout=settings.dropout,
             init_std=config.init_std,
             precision=config.precision,
+            from_end=settings.places == "end",
         )
 
     @property
