@@ -73,8 +73,10 @@ def test_what_the_loss_reads_of_a_user(score: str, popularity: bool):
 
 
 @pytest.mark.parametrize("score", ["cosine", "dot"])
-def test_the_state_after_the_history_is_a_part_of_h(score: str):
-    model = model_of(HISTORIES, score=score)
+@pytest.mark.parametrize("places", ["start", "end"])
+def test_the_state_after_the_history_is_a_part_of_h(score: str, places: str):
+    model = model_of(HISTORIES, score=score, places=places)
+    assert model.sequence is not None and model.sequence.from_end == (places == "end")
     h, used = model.final(model()), model.vectors()
     assert isinstance(model.sequence, SequenceEncoder)
     states = model.sequence.after(torch.arange(4), lambda codes: h[4 + codes, :4])

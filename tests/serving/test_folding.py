@@ -171,7 +171,9 @@ def test_nobody_is_a_zero_vector(bundled: Callable[[str], Path]):
 def test_where_histories_are_read_in_order_nobody_is_somebody_who_begins(bundled: Callable[[str], Path]):
     state = state_of(bundled("in-order"))
     taste = state.taste_for(np.empty(0, dtype=np.int64))
-    encoder = SequenceReader(state.base.bundle.parameters, state.base.equations.sequence_heads)
+    equations = state.base.equations
+    assert equations.sequence_from_end, "the recipe's"
+    encoder = SequenceReader(state.base.bundle.parameters, equations.sequence_heads, from_end=True)
     np.testing.assert_allclose(taste.vector, unit(encoder.state(np.empty((0, 8), np.float32))), rtol=1e-5)
     np.testing.assert_array_equal(taste.vector, taste.read)
     assert taste.carried.shape == (0, 8)

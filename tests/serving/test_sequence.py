@@ -20,20 +20,29 @@ LENGTH = 6
 
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("n", [0, 1, 4, 5, 6, 7, 20])
-def test_the_state_after_a_history(n: int, heads: int):
+@pytest.mark.parametrize("from_end", [False, True])
+def test_the_state_after_a_history(n: int, heads: int, from_end: bool):
     items = np.random.default_rng(n).permutation(20)[:n].astype(np.int32)
     graph = build_graph(np.zeros(n, np.int32), items, 1, 20)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         encoder = SequenceEncoder(
-            graph, dim=8, blocks=2, heads=heads, length=LENGTH, dropout=0.5, init_std=0.5, precision="float32"
+            graph,
+            dim=8,
+            blocks=2,
+            heads=heads,
+            length=LENGTH,
+            dropout=0.5,
+            init_std=0.5,
+            precision="float32",
+            from_end=from_end,
         )
         for parameter in encoder.parameters():
             parameter.data += 0.3 * torch.randn(parameter.shape)
         vectors = torch.randn(20, 8)
     expected = encoder.after(torch.tensor([0]), lambda codes: vectors[codes])[0]
     tables = {f"{PREFIX}{name}": value.numpy() for name, value in encoder.state_dict().items()}
-    reader = SequenceReader({**tables, "gate.bias": np.zeros(1, np.float32)}, heads)
+    reader = SequenceReader({**tables, "gate.bias": np.zeros(1, np.float32)}, heads, from_end=from_end)
     assert reader.length == LENGTH
     found = reader.state(vectors[items.tolist()].numpy())
     assert found.dtype == np.float32

@@ -77,6 +77,8 @@ class SequenceConfig(Settings):
     """How many of a user's latest items are read. Longer histories are learnt from in pieces of this length."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     """Share of the entries that are dropped in training."""
+    places: Literal["start", "end"] = "start"
+    """From where an item's place in the history is counted."""
 
 
 class TransitionsConfig(Settings):

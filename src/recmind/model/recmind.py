@@ -80,6 +80,7 @@ class RecMind(GraphModel):
             dropout=settings.dropout,
             init_std=std,
             precision=self.config.precision,
+            from_end=settings.places == "end",
         )
 
     @property

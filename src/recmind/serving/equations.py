@@ -99,6 +99,7 @@ def _readings(model: GraphModel, views: Views, dim: int, own_text: bool, cosine:
         recent_items=recent.items,
         sequence_weight=model.weight_of("sequence"),
         sequence_heads=model.config.sequence.heads,
+        sequence_from_end=model.config.sequence.places == "end",
         transition_weight=model.weight_of("transitions"),
         transition_recency=model.config.transitions.recency,
         transition_items=model.config.transitions.items,

@@ -65,7 +65,11 @@ class Folding:
         self._projection = _network(parameters, "projection")
         self._fallback = _network(parameters, "fallback")
         self._gate = (parameters["gate.weight"], parameters["gate.bias"]) if "gate.weight" in parameters else None
-        self._sequence = SequenceReader(parameters, equations.sequence_heads) if equations.sequence_weight else None
+        self._sequence = self._reader(parameters) if equations.sequence_weight else None
+
+    def _reader(self, parameters: Mapping[str, Array]) -> SequenceReader:
+        equations = self.equations
+        return SequenceReader(parameters, equations.sequence_heads, from_end=equations.sequence_from_end)
 
     def project(self, texts: Array, known: Array) -> Array:
         """z^L of nodes without an edge from z̃ ``(n, d_lm)`` and whether there is a text ``(n,)``: ``(n, d)``."""

@@ -21,10 +21,12 @@ class SequenceReader:
         ``sequence.*`` as the model calls them.
     heads:
         How many parts of the vectors attend on their own.
+    from_end:
+        Whether places are counted from the end of what is read.
     """
 
-    def __init__(self, parameters: Mapping[str, Array], heads: int) -> None:
-        self.heads = heads
+    def __init__(self, parameters: Mapping[str, Array], heads: int, *, from_end: bool = False) -> None:
+        self.heads, self.from_end = heads, from_end
         self._parameters = {
             name.removeprefix(PREFIX): value for name, value in parameters.items() if name.startswith(PREFIX)
         }
@@ -47,7 +49,8 @@ class SequenceReader:
         n, d = vectors.shape
         # Before a user's first item is nothing, as long as the beginning is among what is read.
         read = vectors[-self.length :] if n >= self.length else np.vstack([np.zeros((1, d), np.float32), vectors])
-        x = read + self._places[: len(read)]
+        places = self._places[: len(read)]
+        x = read + (places[::-1] if self.from_end else places)
         for block in range(self._blocks):
             x = self._block(x, f"blocks.{block}.")
         return self._norm(x[-1], "norm")

@@ -40,8 +40,9 @@ class Equations:
         Mean d̃ of the items that were bought, which new items get.
     recent_weight, recent_decay, recent_items:
         ρ, how ω falls from one of the latest items to the one before, and how many of them count.
-    sequence_weight, sequence_heads:
-        ρ_S of the state after the history, 0 for a model that does not read it in order, and the encoder's heads.
+    sequence_weight, sequence_heads, sequence_from_end:
+        ρ_S of the state after the history, 0 for a model that does not read it in order; the encoder's heads, and
+        whether it counts places from the end.
     transition_weight, transition_recency, transition_items:
         σ, what counts that came after the latest items, how its ω falls, and how many of them count
         (:mod:`recmind.serving.following`).
@@ -69,6 +70,7 @@ class Equations:
     recent_items: int = 10
     sequence_weight: float = 0.0
     sequence_heads: int = 1
+    sequence_from_end: bool = False
     transition_weight: float = 0.0
     transition_recency: float = 0.7
     transition_items: int = 10
