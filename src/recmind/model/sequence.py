@@ -36,8 +36,7 @@ class SequenceEncoder(nn.Module):
     ==========  ===============================================================================
 
     A history longer than ``length`` is cut into pieces, where the paper keeps the
-    last one: so all interactions are learnt from. Attention weights are not dropped,
-    and a user without a history is given what comes first in others.
+    last one: so all interactions are learnt from. Attention weights are not dropped.
 
     Parameters
     ----------
@@ -46,7 +45,8 @@ class SequenceEncoder(nn.Module):
     from_end:
         Count places from the end of a piece, as the paper does: in use the last place
         is the same for all users, whose histories are long and short. From the start,
-        a state in training is the one that the user had then.
+        a state in training is the one that the user had then, and a user without a
+        history is given what comes first in others.
     """
 
     def __init__(
