@@ -53,7 +53,7 @@ def test_without_a_validation_part_the_first_temperature_counts(way, tmp_path: P
     assert (tmp_path / "list/model.safetensors").read_bytes() == (tmp_path / "number/model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(("seed", "wins"), [(0, True), (3, False)])
+@pytest.mark.parametrize(("seed", "wins"), [(7, True), (5, False)])
 def test_the_run_is_that_with_or_without_order_whichever_is_better(
     way, dataset: Path, tmp_path: Path, seed: int, wins: bool
 ):
