@@ -30,6 +30,7 @@ from recmind.evaluation.significance import compare
 from recmind.model.registry import needs_text
 from recmind.pipeline import train_run
 from recmind.schema import ITEM_TEXT_FIELDS, Columns, Files
+from recmind.studies.suites.ablation import NO_TEXTS
 from recmind.text.profiles import item_texts
 
 RIVAL = "LightGCN tuned"
@@ -40,17 +41,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "RecMind default": ("recmind", {}),
     "RecMind, one alpha": ("recmind", {"model.alpha_by_text": False}),
     "RecMind, texts guessed": ("recmind", {"model.alpha_by_text": False, "model.missing_text": "fallback"}),
-    WITHOUT_TEXTS: (
-        "recmind",
-        {
-            "alignment.weight": 0.0,
-            "model.gate.kind": "none",
-            "model.initial": "free",
-            "model.alpha": 1.0,
-            "model.alpha_by_text": False,
-            "model.text_links": 0,
-        },
-    ),
+    WITHOUT_TEXTS: ("recmind", dict(NO_TEXTS)),
 }
 """Name in the table: model and changes to the recipe; a tuned model's recipe comes from ``--recipes``."""
 

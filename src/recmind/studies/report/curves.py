@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _LINES = 9
 """Lines in a figure at most: more cannot be told apart."""
 
+_AMONG = 5
+"""Names that have room among the lines."""
+
 
 def learning_curves(results: pl.DataFrame, out: Path) -> list[Figure]:
     """Validation by epoch, and by seconds of training, of every variant that is trained in epochs."""
@@ -70,6 +73,9 @@ def stability(results: pl.DataFrame, out: Path) -> Figure:
 
 
 def legend(axis: Axes) -> None:
-    """Name the lines, where there are some."""
-    if axis.get_legend_handles_labels()[0]:
+    """Name the lines, where there are some: among them, or below where many names would lie on them."""
+    named = len(axis.get_legend_handles_labels()[0])
+    if named > _AMONG:
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
+    elif named:
         axis.legend()

@@ -22,7 +22,10 @@ _FAINT: Final = "#040506"
 _COLOURS: Final = ["#3b7dd8", "#d9772b", "#3a9d5d", "#c94f4f", "#8a63c9", "#8c6d4f", "#d05fa6", "#7d8590", "#a8a02e"]
 """Of the lines; each can be told from light and from dark paper."""
 
+_CYCLE: Final[dict[Any, Any]] = {"axes.prop_cycle": cycler(color=_COLOURS)}
+
 _STYLE: Final[dict[Any, Any]] = {
+    **_CYCLE,
     "text.color": _INK,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _FAINT,
@@ -46,7 +49,6 @@ _STYLE: Final[dict[Any, Any]] = {
     "svg.fonttype": "none",
     # The ids inside an SVG are drawn from this: the same results make the same page.
     "svg.hashsalt": "recmind",
-    "axes.prop_cycle": cycler(color=_COLOURS),
 }
 
 
@@ -78,17 +80,19 @@ def write_png(drawn: Sequence[Figure], file: Path) -> None:
     """All figures on one sheet, two in a row."""
     rows = [drawn[at : at + 2] for at in range(0, len(drawn), 2)]
     heights = [max(_height(one) for one in row) * 1.25 for row in rows]
-    sheet = figures.Figure(figsize=(12, sum(heights)), layout="constrained")
-    axes = sheet.subplots(len(rows), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
-    for row, here in zip(rows, axes, strict=True):
-        for one, axis in zip(row, here, strict=False):
-            one.draw(axis)
-            axis.set_title(one.title)
-            axis.grid(alpha=0.3)
-            axis.set_axisbelow(True)
-        for axis in here[len(row) :]:
-            axis.set_visible(False)
-    write_atomic(file, lambda path: sheet.savefig(path, format="png", dpi=110))
+    with matplotlib.rc_context(_CYCLE):
+        sheet = figures.Figure(figsize=(12, sum(heights)), layout="constrained")
+        axes = sheet.subplots(len(rows), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
+        for row, here in zip(rows, axes, strict=True):
+            for one, axis in zip(row, here, strict=False):
+                one.draw(axis)
+                axis.set_title(one.title)
+                axis.grid(alpha=0.3)
+                axis.set_axisbelow(True)
+            for axis in here[len(row) :]:
+                axis.set_visible(False)
+        # A colour by its place in the cycle is looked up as late as here.
+        write_atomic(file, lambda path: sheet.savefig(path, format="png", dpi=110))
 
 
 def _height(figure: Figure) -> float:

@@ -12,6 +12,9 @@ Settings = Mapping[str, Any]
 _UNALIGNED: Final = {"alignment.weight": 0.0, "training.warmup_epochs": 0}
 _ONE_VIEW: Final = {**_UNALIGNED, "model.gate.kind": "none", "model.initial": "free", "model.alpha_by_text": False}
 
+NO_TEXTS: Final[Settings] = {**_ONE_VIEW, "model.alpha": 1.0, "model.text_links": 0}
+"""What leaves RecMind nothing to read: "no language view" keeps the links, which are made of texts too."""
+
 _OF_BOTH: Final[dict[str, Settings]] = {
     "no alignment": _UNALIGNED,
     "alignment of users alone": {"alignment.sides": "users"},
@@ -45,8 +48,7 @@ _OF_DEFAULT: Final[dict[str, Settings]] = {
     "missing texts guessed": {"model.missing_text": "fallback"},
     "users by their reviews": {"text.user_view": "reviews"},
     "no text links": {"model.text_links": 0},
-    # "no language view" keeps the links, which are made of texts too.
-    "no texts at all": {**_ONE_VIEW, "model.alpha": 1.0, "model.text_links": 0},
+    "no texts at all": NO_TEXTS,
     "no sequence encoder": {"model.sequence.weight": 0.0},
     "what came next ignored": {"model.transitions.weight": 0.0},
     "order of histories ignored": {
