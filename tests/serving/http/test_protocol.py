@@ -6,9 +6,13 @@ import json
 import random
 import socket
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from recmind.serving.http.protocol import bounded
 
 START = b"POST /v1/recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
@@ -105,15 +109,17 @@ def test_one_connection_too_many(serving: Any):
 
 
 def test_who_does_not_read_is_let_go(serving: Any):
-    """Answers pile up that nobody takes; the connection ends, and the server stops without waiting for it."""
-    running = serving(answer_seconds=0.5, idle_seconds=1.0)
+    """Answers pile up that nobody takes; the connection ends, and the server stops without waiting for it, though
+    idle connections are kept.
+    """
+    running = serving(answer_seconds=0.5, idle_seconds=600.0)
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.connect(("127.0.0.1", running.port))
     connection.settimeout(5)
     with connection:
         ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
-        for _ in range(200):
+        for _ in range(400):
             try:
                 connection.sendall(ask)
             except OSError:
@@ -125,6 +131,47 @@ def test_who_does_not_read_is_let_go(serving: Any):
         assert not running.server.server_state.connections
     with running.client() as client:
         assert client.get("/healthz").status_code == 200
+
+
+class Peer:
+    """A transport and a clock: what is left unread, and what waits for how long."""
+
+    def __init__(self) -> None:
+        self.left, self.aborted, self.waiting = 0, False, []  # type: ignore[var-annotated]
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def call_later(self, seconds: float, call: Any, *values: Any) -> Any:
+        entry = (seconds, call, values)
+        self.waiting.append(entry)
+        return SimpleNamespace(cancel=lambda: self.waiting.remove(entry))
+
+    def tick(self) -> None:
+        _, call, values = self.waiting.pop()
+        call(*values)
+
+
+def test_who_reads_slowly_is_waited_for():
+    peer = Peer()
+    protocol = object.__new__(bounded(10.0, 7.0, 5))
+    protocol.transport, protocol.loop = peer, peer
+    protocol.flow = FlowControl(peer)  # type: ignore[arg-type]
+    peer.left = 300
+    protocol.pause_writing()
+    assert protocol.flow.write_paused and [seconds for seconds, *_ in peer.waiting] == [7.0]
+    for left in (200, 199):
+        peer.left = left
+        peer.tick()
+        assert not peer.aborted and len(peer.waiting) == 1
+    protocol.resume_writing()
+    assert not protocol.flow.write_paused and not peer.waiting
+    protocol.pause_writing()
+    peer.tick()
+    assert peer.aborted
 
 
 def test_pipelined_requests_are_answered_in_order(serving: Any):

@@ -1,9 +1,9 @@
 """What a connection may do before there is a request.
 
 uvicorn waits without end for the headers of a request, takes them in any size,
-and lets a connection end in its own time whose peer does not read. Here each of
-these has a bound, and what cannot be answered by the application is answered
-with a problem all the same.
+and waits as long for a peer that does not read its answers, before the next one
+as much as at a connection's end. Here each of these has a bound, and what cannot
+be answered by the application is answered with a problem all the same.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from recmind.serving.http.problems import KINDS, MEDIA_TYPE, Problem
 
 HEADER_SECONDS = 10.0
 HEADER_BYTES = 1 << 16
+READ_SECONDS = 30.0
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -29,27 +30,43 @@ class BoundedProtocol(HttpToolsProtocol):
         From a connection's or a request's first byte to the end of its headers.
     header_bytes:
         Bytes of a request's line and headers.
+    read_seconds:
+        For a peer to take some of what was written; where it takes nothing, the connection ends.
     most:
         Open connections; one more is refused.
     """
 
     header_seconds = HEADER_SECONDS
     header_bytes = HEADER_BYTES
+    read_seconds = READ_SECONDS
     most = 1000
     _waiting: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _unfinished = 0
     _crowded = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request, but not for long; where there are too many connections, to refuse it."""
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # told of every byte that its peer has not taken
         self._crowded = len(self.connections) > self.most
         self._wait_for_headers()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._have_headers()
+        self._all_taken()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Bytes are left that the peer has not taken; see whether it does."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """It has taken them."""
+        self._all_taken()
+        super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, within bounds."""
@@ -99,13 +116,6 @@ class BoundedProtocol(HttpToolsProtocol):
         """What is not HTTP gets a problem too."""
         self._refuse("malformed", "This is not a request of HTTP/1.1.")
 
-    def timeout_keep_alive_handler(self) -> None:
-        """End an idle connection, at once where its peer has not read the last answer."""
-        if self.transport.get_write_buffer_size():
-            self.transport.abort()
-        else:
-            super().timeout_keep_alive_handler()
-
     def _wait_for_headers(self) -> None:
         self._unfinished = 0
         self._waiting = self.loop.call_later(self.header_seconds, self._too_slow)
@@ -115,6 +125,21 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
+
+    def _watch_reader(self) -> None:
+        left = self.transport.get_write_buffer_size()
+        self._unread = self.loop.call_later(self.read_seconds, self._not_read, left)
+
+    def _not_read(self, left: int) -> None:
+        if self.transport.get_write_buffer_size() < left:
+            self._watch_reader()
+        else:
+            self.transport.abort()  # an end in good order would wait for the peer to read
+
+    def _all_taken(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     def _too_slow(self) -> None:
         self._waiting = None
@@ -136,6 +161,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
 
-def bounded(header_seconds: float, most: int) -> type[Any]:
+def bounded(header_seconds: float, read_seconds: float, most: int) -> type[Any]:
     """The protocol with bounds of one's own."""
-    return type("Bounded", (BoundedProtocol,), {"header_seconds": header_seconds, "most": most})
+    return type(
+        "Bounded", (BoundedProtocol,), {"header_seconds": header_seconds, "read_seconds": read_seconds, "most": most}
+    )

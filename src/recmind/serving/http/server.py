@@ -134,7 +134,7 @@ def make_server(
     guard = make_app(service, settings, access)
     config = uvicorn.Config(
         guard,
-        http=bounded(settings.header_seconds, settings.connections),
+        http=bounded(settings.header_seconds, settings.answer_seconds, settings.connections),
         loop="uvloop" if _has_uvloop() else "asyncio",
         ws="none",
         lifespan="on",

@@ -38,7 +38,8 @@ class ServeSettings:
     text_cost:
         See above.
     header_seconds, body_seconds, answer_seconds:
-        How long a client may take for its headers and its body, and a whole request from the headers on.
+        How long a client may take for its headers and its body, and a whole request from the headers on. A client
+        that has read nothing of an answer for ``answer_seconds`` is let go.
     idle_seconds:
         How long a connection may wait for its next request.
     connections:
