@@ -17,6 +17,7 @@ from recmind.model.language_view import TextInputs
 from recmind.model.recmind import RecMind
 from recmind.model.registry import build_model
 from recmind.model.sequence import SequenceEncoder, kept, pieces
+from recmind.model.views import Reading, score_space
 
 HISTORIES = [[3, 0, 5, 1], [4, 2], [], [1, 3, 0, 2, 5, 4]]
 N_ITEMS = 7
@@ -50,7 +51,7 @@ def model_of(histories: list[list[int]], *, score: str = "cosine", popularity: b
     return model
 
 
-def readings(model: RecMind, users: list[int]) -> list[torch.Tensor]:
+def readings(model: RecMind, users: list[int]) -> list[Reading]:
     wanted = NodeSubset.of(model.graph.n_nodes, torch.arange(model.graph.n_nodes))
     h = model.final(model(None, wanted))
     return model.readings(h, wanted, torch.tensor(users), torch.Generator().manual_seed(0))
@@ -63,13 +64,15 @@ def test_what_the_loss_reads_of_a_user(score: str, popularity: bool):
     users = [3] * 6 + [0] * 4
     of_graph, of_order = readings(model, users)
     h = model.final(model())
-    torch.testing.assert_close(of_graph, h[users])
+    torch.testing.assert_close(of_graph.users, h[users])
+    torch.testing.assert_close(of_graph.items, h)
+    torch.testing.assert_close(of_order.items, h)
     assert isinstance(model.sequence, SequenceEncoder)
     states = model.sequence.before(torch.tensor(users), lambda codes: h[4 + codes, :4])
-    torch.testing.assert_close(of_order[:, :4], functional.normalize(states, dim=1) if score == "cosine" else states)
+    torch.testing.assert_close(of_order.users[:, :4], functional.normalize(states, dim=1) if score == "cosine" else states)
     # The popularity of an item counts for a state as for a user.
-    assert of_order.shape[1] == 4 + popularity
-    assert bool((of_order[:, 4:] == 1).all())
+    assert of_order.users.shape[1] == 4 + popularity
+    assert bool((of_order.users[:, 4:] == 1).all())
 
 
 @pytest.mark.parametrize("score", ["cosine", "dot"])
@@ -84,6 +87,46 @@ def test_the_state_after_the_history_is_a_part_of_h(score: str, places: str):
     torch.testing.assert_close(used[:4, :4], functional.normalize(expected, dim=1) if score == "cosine" else expected)
     torch.testing.assert_close(used[4:], h[4:])
     torch.testing.assert_close(used[:4, 4], torch.ones(4))
+
+
+@pytest.mark.parametrize("score", ["cosine", "dot"])
+@pytest.mark.parametrize("popularity", [True, False])
+@pytest.mark.parametrize("recent", [0.0, 0.7])
+def test_an_encoder_with_items_of_its_own(score: str, popularity: bool, recent: float):
+    """What is trained, ⟨h_u, h_i⟩ and ⟨s_u, m_i⟩ apart, is what is scored: ⟨h_u, h_i⟩ + ρ_S ⟨s_u, m_i⟩."""
+    model = model_of(HISTORIES, score=score, popularity=popularity, own_items=True)
+    assert model.own is not None and model.sequence is not None
+    # Item 6 has never been sold: it stays where h is.
+    assert not model.own[6].any() and model.own[:6].all()
+    h = model.final(model())
+    m = score_space(h[4:, :4] + model.own, score)
+    torch.testing.assert_close(m[6], h[10, :4])
+    users = [3] * 6 + [0] * 4
+    of_graph, of_order = readings(model, users)
+    torch.testing.assert_close(of_graph.items, h)
+    torch.testing.assert_close(of_order.items[4:], torch.cat([m, h[4:, 4:]], dim=1))
+    before = score_space(model.sequence.before(torch.tensor(users), lambda codes: m[codes]), score)
+    torch.testing.assert_close(of_order.users[:, :4], before)
+
+    model.keep_weight("recent").fill_(recent)
+    states = score_space(model.sequence.after(torch.arange(4), lambda codes: m[codes]), score)
+    scorer = model.scorer()
+    assert scorer.items.shape == (N_ITEMS, 8 + popularity)
+    terms = 0.7 * model.popularities() if popularity else 0.0
+
+    def scaled(vector: torch.Tensor, read: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        length = vector.norm() if score == "cosine" else 1
+        return vector / length, read / length
+
+    for user, items in enumerate(HISTORIES):
+        vector, read = scaled(h[user, :4] + 1.5 * states[user], 1.5 * states[user])
+        latest = items[::-1][: model.config.recent.items]
+        if recent and latest:
+            shares = model.config.recent.decay ** torch.arange(len(latest))
+            added = recent * (shares / shares.sum()) @ h[[4 + item for item in latest], :4]
+            vector, read = scaled(vector + added, read)
+        expected = h[4:, :4] @ vector + (m - h[4:, :4]) @ read + terms
+        torch.testing.assert_close(scorer.scores(torch.tensor([user]))[0], expected)
 
 
 def test_a_weight_of_0_leaves_the_state_out_and_any_other_can_be_chosen():

@@ -16,7 +16,7 @@ from recmind.model.language_view import LanguageView, TextInputs
 from recmind.model.propagation import gather_rows, propagate
 from recmind.model.sequence import SequenceEncoder, checked_heads
 from recmind.model.text_links import TextLinks, near_by_text, text_links
-from recmind.model.views import GraphModel, Views, Weighed, score_space, storage_of
+from recmind.model.views import GraphModel, Reading, Views, Weighed, score_space, storage_of
 
 
 class RecMind(GraphModel):
@@ -66,6 +66,7 @@ class RecMind(GraphModel):
             self.register_buffer("popularity_floor", torch.zeros(()))
         self.ones = torch.ones(self.n_users, device=self.log_degree.device, dtype=self.log_degree.dtype)
         self.sequence = self._encoder() if config.sequence.weight else None
+        self.own = self._own_items() if config.sequence.weight and config.sequence.own_items else None
 
     def _encoder(self) -> SequenceEncoder:
         settings, dim = self.config.sequence, self.config.dim
@@ -83,23 +84,41 @@ class RecMind(GraphModel):
             from_end=settings.places == "end",
         )
 
+    def _own_items(self) -> nn.Parameter:
+        free = torch.randn(self.n_items, self.config.dim) * self.config.init_std
+        unsold = torch.nonzero(self.graph.degrees[self.n_users :].cpu() == 0).squeeze(1)
+        free[unsold] = 0
+        own = nn.Parameter(free)
+        if len(unsold):
+            own.register_post_accumulate_grad_hook(partial(_without_gradient, nodes=unsold))
+        return own
+
     @property
     def reads_order(self) -> bool:
         """Whether there is a sequence encoder."""
         return self.sequence is not None
 
-    def readings(self, h: Tensor, wanted: NodeSubset, users: Tensor, generator: torch.Generator) -> list[Tensor]:
-        """h of the users, and s, right before each interaction, from h of the items."""
+    def readings(self, h: Tensor, wanted: NodeSubset, users: Tensor, generator: torch.Generator) -> list[Reading]:
+        """h of the users against h, and s, right before each interaction, against what is read of the items."""
         found, d = super().readings(h, wanted, users, generator), self.config.dim
         if self.sequence is None:
             return found
-        vectors = h[:, :d]
+        n = int(torch.searchsorted(wanted.nodes, self.n_users))
+        read = self.read_items(h[n:, :d], wanted.nodes[n:] - self.n_users)
+        rows = h if read is None else torch.cat([h[:n], torch.cat([read, h[n:, d:]], dim=1)])
+        vectors = rows[:, :d]
 
         def items(codes: Tensor) -> Tensor:
             return gather_rows(vectors, wanted.locate(codes + self.n_users))
 
         states = score_space(self.sequence.before(users, items, generator), self.config.score)
-        return [*found, torch.cat([states, found[0][:, d:]], dim=1)]
+        return [*found, Reading(torch.cat([states, found[0].users[:, d:]], dim=1), rows)]
+
+    def read_items(self, items: Tensor, codes: Tensor) -> Tensor | None:
+        """m_i = h_i + e_i, brought to length 1 where scores are cosines."""
+        if self.own is None:
+            return None
+        return score_space(items + gather_rows(self.own, codes), self.config.score)
 
     def states(self, items: Tensor) -> Tensor | None:
         """s of all users, ``(n_users, d)``."""

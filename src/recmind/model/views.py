@@ -53,6 +53,22 @@ _BUFFERS: Final[dict[Weighed, str]] = {"recent": "rho", "transitions": "sigma", 
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Users of a batch's interactions as a term of the recommendation loss takes them.
+
+    Attributes
+    ----------
+    users:
+        One row for each interaction, ``(b, d)``.
+    items:
+        What their scores are made with, of the wanted nodes, ``(k, d)``; rows of users are not looked at.
+    """
+
+    users: Tensor
+    items: Tensor
+
+
+@dataclass(frozen=True)
 class Standing:
     """What the weights of a trained model do not change, so that several can be looked at for one pass.
 
@@ -62,10 +78,13 @@ class Standing:
         That of :meth:`GraphModel.final` for all nodes, ``(n_nodes, d)``, without terms of their own.
     states:
         s, ``(n_users, d)``, or ``None``.
+    beside:
+        m - h of the items, ``(n_items, d)``: what states meet beside h; ``None`` where they meet h alone.
     """
 
     h: Tensor
-    states: Tensor | None
+    states: Tensor | None = None
+    beside: Tensor | None = None
 
 
 class GraphModel(nn.Module):
@@ -117,8 +136,8 @@ class GraphModel(nn.Module):
         """Whether training needs all interactions of a user in one batch, in the order of time."""
         return False
 
-    def readings(self, h: Tensor, wanted: NodeSubset, users: Tensor, generator: torch.Generator) -> list[Tensor]:
-        """The users of a batch's interactions as the recommendation loss takes them: one term for each, ``(b, d)``.
+    def readings(self, h: Tensor, wanted: NodeSubset, users: Tensor, generator: torch.Generator) -> list[Reading]:
+        """The users of a batch's interactions as the recommendation loss takes them: one term for each.
 
         Parameters
         ----------
@@ -127,11 +146,16 @@ class GraphModel(nn.Module):
         users:
             Whose the interactions are, int64 ``(b,)``; of a model that reads the order all of a user's, as they came.
         """
-        return [gather_rows(h, wanted.locate(users))]
+        return [Reading(gather_rows(h, wanted.locate(users)), h)]
 
     def states(self, items: Tensor) -> Tensor | None:
-        """s, what the users' histories say of them when they are read in order, ``(n_users, d)``, from h of the items
-        ``(n_items, d)``; ``None`` for a model that adds nothing of the kind to h."""
+        """s, what the users' histories say of them when they are read in order, ``(n_users, d)``, from what is read of
+        the items ``(n_items, d)``; ``None`` for a model that adds nothing of the kind to h."""
+        return None
+
+    def read_items(self, items: Tensor, codes: Tensor) -> Tensor | None:
+        """m, what an encoder of histories reads of items and is scored against, from their h and their codes, ``(n, d)``;
+        ``None`` where that is h itself."""
         return None
 
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:
@@ -158,7 +182,9 @@ class GraphModel(nn.Module):
         """The model as training left it, for :meth:`vectors` with one weight after the other."""
         h = self.final(self())
         h = h[:, : h.shape[1] - self.bias_columns]
-        return Standing(h, self.states(h[self.n_users :]))
+        items = h[self.n_users :]
+        read = self.read_items(items, torch.arange(self.n_items, device=h.device))
+        return Standing(h, self.states(items if read is None else read), None if read is None else read - items)
 
     @torch.no_grad()
     def vectors(self, standing: Standing | None = None) -> Tensor:
@@ -173,13 +199,16 @@ class GraphModel(nn.Module):
         """
         standing = self.standing() if standing is None else standing
         users, items, score = standing.h[: self.n_users], standing.h[self.n_users :], self.config.score
-        weight = self.weight_of("sequence")
+        weight, read = self.weight_of("sequence"), None
         if standing.states is not None and weight:
-            users = score_space(users + weight * standing.states, score)
+            read = weight * standing.states
+            users, read = _to_length(users + read, read, score)
         weight, settings = self.weight_of("recent"), self.config.recent
         if weight:
-            unit = score == "cosine"
-            users = add_recent(users, items, self.graph, weight, settings.decay, settings.items, unit=unit)
+            users = add_recent(users, items, self.graph, weight, settings.decay, settings.items, unit=False)
+            users, read = _to_length(users, read, score)
+        if standing.beside is not None and read is not None:
+            users, items = torch.cat([users, read], dim=1), torch.cat([items, standing.beside], dim=1)
         h, terms = torch.cat([users, items]), self.terms()
         return h if terms is None else torch.cat([h, terms], dim=1)
 
@@ -260,6 +289,14 @@ class VectorScorer:
         """With some of the items, int64 codes, as the catalogue."""
         following = None if self.comes_next is None else self.comes_next.among(items.cpu().numpy())
         return VectorScorer(self.users, self.items[items.to(self.items.device)], following)
+
+
+def _to_length(users: Tensor, read: Tensor | None, score: str) -> tuple[Tensor, Tensor | None]:
+    """Rows in the space of scores, and the part of them that is a state at the same scale."""
+    if score != "cosine":
+        return users, read
+    length = users.norm(dim=1, keepdim=True).clamp_min(1e-12)
+    return users / length, None if read is None else read / length
 
 
 def score_space(vectors: Tensor, score: str) -> Tensor:

@@ -63,16 +63,18 @@ class Objective:
         wanted = NodeSubset.of(n_users + self.model.n_items, users, items + n_users, drawn.flatten() + n_users)
         views = self.model(generator, wanted)
         h = self.model.final(views)
-        h_items = gather_rows(h, wanted.locate(items + n_users))
         cf, kept = views.graph.new_zeros(()), drawn
+        scored, h_items, places = None, h, wanted.locate(items + n_users)
         for reading in self.model.readings(h, wanted, users, generator):
-            h_users = reading / settings.temperatures[0]
+            h_users = reading.users / settings.temperatures[0]
+            if reading.items is not scored:
+                scored, h_items = reading.items, gather_rows(reading.items, places)
             positive = (h_users * h_items).sum(1)
             if settings.loss == "softmax":
-                scores = self._shared_scores(h_users, h, wanted, items, drawn)
+                scores = self._shared_scores(h_users, reading.items, wanted, items, drawn)
                 cf = cf + sampled_softmax(positive, scores, overwrite=True)
             else:
-                negative, kept = self._own_scores(h_users, h, wanted, drawn)
+                negative, kept = self._own_scores(h_users, reading.items, wanted, drawn)
                 cf = cf + bpr(positive, negative)
         drawn = kept
         total, alignment = cf, cf.new_zeros(())

@@ -79,7 +79,7 @@ def before(model: SASRec, users: Tensor, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     wanted = NodeSubset.of(model.graph.n_nodes, torch.arange(model.graph.n_nodes))
     (found,) = model.readings(model.final(model(generator, wanted)), wanted, users, generator)
-    return found
+    return found.users
 
 
 @pytest.mark.parametrize("score", ["dot", "cosine"])

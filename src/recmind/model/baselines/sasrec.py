@@ -9,7 +9,7 @@ from recmind.config import ModelConfig
 from recmind.model.graph import BipartiteGraph, NodeSubset
 from recmind.model.propagation import gather_rows
 from recmind.model.sequence import SequenceEncoder, checked_heads
-from recmind.model.views import GraphModel, Views, score_space
+from recmind.model.views import GraphModel, Reading, Views, score_space
 
 
 class SASRec(GraphModel):
@@ -56,12 +56,12 @@ class SASRec(GraphModel):
             states = self.sequence.after(users, lambda codes: score_space(self.items[codes], self.config.score))
         return Views(torch.cat([states, items]), wanted=wanted)
 
-    def readings(self, h: Tensor, wanted: NodeSubset, users: Tensor, generator: torch.Generator) -> list[Tensor]:
+    def readings(self, h: Tensor, wanted: NodeSubset, users: Tensor, generator: torch.Generator) -> list[Reading]:
         """The states of users right before each of their interactions."""
         states = self.sequence.before(
             users, lambda codes: gather_rows(h, wanted.locate(codes + self.n_users)), generator
         )
-        return [score_space(states, self.config.score)]
+        return [Reading(score_space(states, self.config.score), h)]
 
     def final(self, views: Views) -> Tensor:
         """h, ``(k, d)``."""
