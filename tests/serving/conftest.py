@@ -64,6 +64,26 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
         "default",
         {"model.sequence.weight": 0.5, "model.score": "dot", "training.calibrate": False},
     ),
+    "in-order-own": (
+        "recmind",
+        "default",
+        {
+            "model.sequence.weight": 2.0,
+            "model.sequence.length": 6,
+            "model.sequence.own_items": True,
+            "training.calibrate": False,
+        },
+    ),
+    "in-order-own-dot": (
+        "recmind",
+        "default",
+        {
+            "model.sequence.weight": 0.5,
+            "model.sequence.own_items": True,
+            "model.score": "dot",
+            "training.calibrate": False,
+        },
+    ),
     "sequence": ("recmind", "default", {"model.transitions.weight": 3.0, "training.calibrate": False, **STILL}),
     "sequence-lightgcn": ("lightgcn", "default", {"model.transitions.weight": 3.0}),
     "text": ("text", "default", {}),

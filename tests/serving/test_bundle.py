@@ -146,7 +146,7 @@ def test_the_same_run_twice_gives_the_same_tables(trained: Callable[[str], Path]
         assert (tmp_path / "again" / name).read_bytes() == (bundled("recmind") / name).read_bytes()
 
 
-OURS = ["recmind", "titles", "no-gate", "sequence", "in-order", "text"]
+OURS = ["recmind", "titles", "no-gate", "sequence", "in-order", "in-order-own", "in-order-own-dot", "text"]
 GRAPHS = ["lightgcn", "sequence-lightgcn", "bpr-mf", "lightgcl", "ngcf", "sasrec", "sgl", "simgcl", "xsimgcl"]
 READERS = ["alpharec", "dropoutnet", "kar", "llm-init", "rlmrec-con"]
 

@@ -31,6 +31,8 @@ FOLDING = [
     "latest",
     "in-order",
     "in-order-dot",
+    "in-order-own",
+    "in-order-own-dot",
     "text",
     "lightgcn",
     "xsimgcl",

@@ -22,6 +22,8 @@ KINDS = [
     "sequence",
     "in-order",
     "in-order-dot",
+    "in-order-own",
+    "in-order-own-dot",
     "sequence-lightgcn",
     "by-text",
     "fallback",
@@ -57,33 +59,36 @@ def test_for_users_who_were_trained_on(kind: str, bundled: Callable[[str], Path]
                 adds_up(live.explain(one.item_id, user=user, history_items=100), one.score)
 
 
-@pytest.mark.parametrize("kind", ["in-order", "in-order-dot"])
+@pytest.mark.parametrize("kind", ["in-order", "in-order-dot", "in-order-own", "in-order-own-dot"])
 def test_an_item_carries_what_it_changes_in_the_order(kind: str, bundled: Callable[[str], Path]):
     state = State(Base(Bundle.load(bundled(kind))))
     folding, rng = state.base.folding, np.random.default_rng(0)
     items = rng.permutation(20)[:8]
-    taste = state.taste_for(items)
-    found = state.by_item(taste, items).carried - taste.carried
-    read = state.rows(BundleTensors.ITEMS, items)[:, :-1]
-    assert folding.looks_back == (6 if kind == "in-order" else 100)
-    assert taste.read is not None
+    taste, dot = state.taste_for(items), kind.endswith("dot")
+    found = state.by_item(taste, items).told
+    rows = state.rows(BundleTensors.ITEMS, items)
+    read = rows[:, :8] + rows[:, 8:16] if "own" in kind else rows[:, :8]
+    assert rows.shape[1] == (17 if "own" in kind else 9)
+    assert folding.looks_back == (100 if dot else 6)
+    assert taste.read is not None and found is not None
 
     def part(vectors: np.ndarray) -> np.ndarray:
         """What the state after these items would be of h, were nothing else of it to change."""
         bare = Taste(np.zeros(len(vectors[0]), np.float32), *[np.zeros(len(vectors[0]), np.float32)] * 2, items, found)
         alone = folding.with_sequence(bare, vectors).read
         assert alone is not None
-        length = np.linalg.norm(taste.read) / np.linalg.norm(alone) if kind == "in-order" else 1.0
+        length = np.linalg.norm(taste.read) / np.linalg.norm(alone) if not dot else 1.0
         return length * alone
 
     for place in range(8 - min(8, folding.looks_back), 8):
         without = part(np.delete(read, place, axis=0))
         np.testing.assert_allclose(found[place], taste.read - without, rtol=1e-4, atol=1e-6)
     assert not found[: -folding.looks_back].any()  # older items are not read
-    assert state.by_item(state.taste_for(items[:0]), items[:0]).carried.shape == (0, taste.carried.shape[1])
+    nobody = state.by_item(state.taste_for(items[:0]), items[:0]).told
+    assert nobody is not None and nobody.shape == (0, 8)
 
 
-@pytest.mark.parametrize("kind", ["recmind", "sequence", "in-order", "titles", "text", "lightgcn"])
+@pytest.mark.parametrize("kind", ["recmind", "sequence", "in-order", "in-order-own", "titles", "text", "lightgcn"])
 def test_for_a_history_and_for_a_user_with_something_new(kind: str, bundled: Callable[[str], Path]):
     with LiveRecommender.open(bundled(kind)) as live:
         history = ["i03", "i11", "i20"]
@@ -97,7 +102,7 @@ def test_for_a_history_and_for_a_user_with_something_new(kind: str, bundled: Cal
             adds_up(live.explain(one.item_id, user="u03", history_items=100), one.score)
 
 
-@pytest.mark.parametrize("kind", ["recmind", "sequence", "paper", "text"])
+@pytest.mark.parametrize("kind", ["recmind", "sequence", "in-order-own", "paper", "text"])
 def test_for_words_and_for_both(kind: str, bundled: Callable[[str], Path]):
     with LiveRecommender.open(bundled(kind)) as live:
         for one in live.recommend_for_text("w3 w40", k=5):

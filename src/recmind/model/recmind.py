@@ -98,6 +98,11 @@ class RecMind(GraphModel):
         """Whether there is a sequence encoder."""
         return self.sequence is not None
 
+    @property
+    def own_items(self) -> bool:
+        """Whether the encoder has item vectors of its own, and counts."""
+        return self.own is not None and bool(self.weight_of("sequence"))
+
     def readings(self, h: Tensor, wanted: NodeSubset, users: Tensor, generator: torch.Generator) -> list[Reading]:
         """h of the users against h, and s, right before each interaction, against what is read of the items."""
         found, d = super().readings(h, wanted, users, generator), self.config.dim
@@ -197,6 +202,8 @@ class RecMind(GraphModel):
         For the popularity term they count as the average item that has been
         bought: it is unknown how popular they will be, which is another thing
         than being known to be unpopular.
+
+        The encoder reads h of them: they have no vector of its own.
         """
         language = self.language.project(vectors, known)
         initial = language if self.config.initial == "free+text" else torch.zeros_like(language)
@@ -211,6 +218,8 @@ class RecMind(GraphModel):
         if self.config.alpha_by_text:
             alpha = 1 - (1 - alpha) * known[:, None].to(language.dtype)
         h = self._mix(graph, language, alpha)
+        if self.own_items:
+            h = torch.cat([h, torch.zeros_like(h)], dim=1)
         if self.popularity is None:
             return h
         bought = self.log_degree[self.n_users :] > 0

@@ -148,6 +148,11 @@ class GraphModel(nn.Module):
         """
         return [Reading(gather_rows(h, wanted.locate(users)), h)]
 
+    @property
+    def own_items(self) -> bool:
+        """Whether states meet something beside h, so that :meth:`vectors` has rows of twice the width."""
+        return False
+
     def states(self, items: Tensor) -> Tensor | None:
         """s, what the users' histories say of them when they are read in order, ``(n_users, d)``, from what is read of
         the items ``(n_items, d)``; ``None`` for a model that adds nothing of the kind to h."""
@@ -191,6 +196,9 @@ class GraphModel(nn.Module):
         """h of all nodes as it is used, ``(n_nodes, d)``, or one column more with a popularity term: that of
         :meth:`final`, and for users what their histories (``model.sequence``) and their latest items
         (``model.recent``) add.
+
+        Where states meet m, which is not h (:attr:`own_items`), the score is ⟨h_u, h_i⟩ + ⟨r_u, m_i - h_i⟩ with
+        r_u the part of h_u that is the state: rows are ``[h_u, r_u]`` and ``[h_i, m_i - h_i]``.
 
         Parameters
         ----------

@@ -55,8 +55,8 @@ class Base:
         """Search by cosine: the same where the vectors have length 1, else in a table of their directions."""
         if self.equations.cosine:
             return self.search
-        directions = unit(self.items[:, :-1])
-        return ExactSearch(np.hstack([directions, self.items[:, -1:]]), self.threads)
+        dim = self.equations.dim
+        return ExactSearch(np.hstack([unit(self.items[:, :dim]), self.items[:, dim:]]), self.threads)
 
     @cached_property
     def text_directions(self) -> Array:
@@ -67,10 +67,10 @@ class Base:
 
     @cached_property
     def averages(self) -> tuple[Array, Array]:
-        """Mean h and d̃ of the items ``(d + 1,)``, and the mean of the part of h that is z^L ``(d,)``, float64."""
+        """Mean row of the items ``(width + 1,)``, and the mean of the part of h that is z^L ``(d,)``, float64."""
         mean = self.items.mean(axis=0, dtype=np.float64)
         if BundleTensors.ITEMS_LANGUAGE not in self.tables:
-            return mean, np.zeros(len(mean) - 1)
+            return mean, np.zeros(self.equations.dim)
         scale, language = self.tables[BundleTensors.ITEMS_SCALE], self.tables[BundleTensors.ITEMS_LANGUAGE]
         return mean, scale.astype(np.float64) @ language / len(language)
 

@@ -120,12 +120,13 @@ class Bundle:
 
     def _check(self) -> None:
         """Tables that belong together have the same number of rows, and codes lie inside them."""
-        n_users, n_items, dim = len(self.users), self.items.height, self.equations.dim
+        n_users, n_items = len(self.users), self.items.height
+        dim, width = self.equations.dim, self.equations.width
         expected = {
-            BundleTensors.USERS: (n_users, dim),
+            BundleTensors.USERS: (n_users, width),
             BundleTensors.USERS_FREE: (n_users, dim),
             BundleTensors.USERS_LANGUAGE: (n_users, dim),
-            BundleTensors.ITEMS: (n_items, dim + 1),
+            BundleTensors.ITEMS: (n_items, width + 1),
             BundleTensors.ITEMS_LANGUAGE: (n_items, dim),
             BundleTensors.ITEMS_MESSAGES: (n_items, dim),
             BundleTensors.ITEMS_SCALE: (n_items,),

@@ -76,7 +76,7 @@ def leaves_of(model: GraphModel, own_text: bool, cosine: bool) -> Leaves:
     """
     views = model()
     h = model.vectors()
-    dim = h.shape[1] - model.bias_columns
+    dim = (h.shape[1] - model.bias_columns) // (2 if model.own_items else 1)
     for leaves in _readings(model, views, dim, own_text, cosine):
         deviation = _deviation(leaves, model, h)
         if deviation <= _AGREES:
@@ -100,6 +100,7 @@ def _readings(model: GraphModel, views: Views, dim: int, own_text: bool, cosine:
         sequence_weight=model.weight_of("sequence"),
         sequence_heads=model.config.sequence.heads,
         sequence_from_end=model.config.sequence.places == "end",
+        sequence_own_items=model.own_items,
         transition_weight=model.weight_of("transitions"),
         transition_recency=model.config.transitions.recency,
         transition_items=model.config.transitions.items,
@@ -205,9 +206,10 @@ def _deviation(leaves: Leaves, model: GraphModel, h: Tensor) -> float:
             else (language[user], bool(known[user])),
         )
         if folding.looks_back:
-            taste = folding.with_sequence(taste, h[n + items[-folding.looks_back :], :dim].numpy())
+            taste = folding.with_sequence(taste, leaves.equations.read_of(h[n + items[-folding.looks_back :]].numpy()))
         latest = items[-leaves.equations.recent_items :]
         # Which part of h is language does not matter here.
         taste = folding.with_latest(taste, h[n + latest, :dim].numpy(), np.zeros((len(latest), dim), np.float32))
-        largest = max(largest, float(np.abs(taste.vector - h[user, :dim].numpy()).max()))
+        row = taste.row(leaves.equations)
+        largest = max(largest, float(np.abs(row - h[user, : len(row)].numpy()).max()))
     return largest

@@ -106,17 +106,17 @@ def _leaves(recommender: Recommender) -> Leaves:
 def _vectors(recommender: Recommender, leaves: Leaves) -> dict[str, Array]:
     """The tables of ``vectors.safetensors``, without items that came after training."""
     equations, scorer = leaves.equations, recommender.vectors
-    n_users, dim = scorer.n_users, equations.dim
+    n_users, width = scorer.n_users, equations.width
     degrees = recommender.split.item_degrees()[: _n_trained(recommender)].astype(np.int32)
     d = leaves.popularities
     if d is None:
         logs = np.log1p(degrees.astype(np.float32))
         d = logs / max(float(logs.max(initial=0)), 1e-12)
-    h = scorer.items[: len(degrees), :dim].numpy()
+    rows = scorer.items[: len(degrees), :width].numpy()
     found: dict[str, Array | None] = {
-        BundleTensors.USERS: scorer.users[:, :dim].numpy(),
+        BundleTensors.USERS: scorer.users[:, :width].numpy(),
         BundleTensors.USERS_FREE: leaves.free,
-        BundleTensors.ITEMS: np.hstack([h, d[:, None]]).astype(np.float32),
+        BundleTensors.ITEMS: np.hstack([rows, d[:, None]]).astype(np.float32),
         BundleTensors.ITEMS_MESSAGES: leaves.messages,
         BundleTensors.ITEMS_DEGREES: degrees,
     }
@@ -161,10 +161,9 @@ def _add_late(recommender: Recommender, leaves: Leaves, vectors: dict[str, Array
     equations = leaves.equations
     near = nearest(equations, vectors, texts, known)
     placed = Folding(equations, leaves.parameters or {}).place(texts, known, heard(equations, vectors, near))
-    n, dim = len(vectors[BundleTensors.ITEMS]), equations.dim
-    h = recommender.vectors.items[n:, :dim].numpy()
+    trained = recommender.vectors.items[len(vectors[BundleTensors.ITEMS]) :, : equations.width].numpy()
     rows = {
-        BundleTensors.ITEMS: np.hstack([h, placed.vectors[:, -1:]]),
+        BundleTensors.ITEMS: np.hstack([trained, placed.vectors[:, -1:]]),
         BundleTensors.ITEMS_MESSAGES: placed.messages,
         BundleTensors.ITEMS_DEGREES: np.zeros(len(texts), dtype=np.int32),
         BundleTensors.ITEMS_LANGUAGE: placed.language,
@@ -179,7 +178,7 @@ def _add_late(recommender: Recommender, leaves: Leaves, vectors: dict[str, Array
 
 
 def _queries(recommender: Recommender, equations: Equations, vectors: dict[str, Array]) -> Array:
-    """Users spread through the table, as search is asked for them, ``(q, d + 1)``."""
+    """Users spread through the table, as search is asked for them, ``(q, width + 1)``."""
     users = vectors[BundleTensors.USERS]
     some = np.unique(np.linspace(0, max(len(users) - 1, 0), min(_QUERIES, len(users))).astype(np.int64))
     column = np.full((len(some), 1), equations.popularity, dtype=np.float32)

@@ -19,7 +19,9 @@ free part, and neither the items' degrees nor their layers count them.
 
 Where histories are read in order (``model.sequence``), the user's h is then brought
 to length 1 again after it was given h_u + ρ_S s_u, with s_u the encoder's state
-after the history (:mod:`recmind.serving.sequence`), of length 1 too for cosines.
+after the history (:mod:`recmind.serving.sequence`), of length 1 too for cosines. Where the encoder has
+item vectors of its own, it reads these, m_i, and the score is ⟨h_u, h_i⟩ + ⟨r_u, m_i - h_i⟩ with r_u
+the part of h_u that is the state.
 
 Where the latest items count (``model.recent``), it is brought to length 1 once more
 after it was given its share of theirs:
@@ -101,9 +103,10 @@ class Folding:
         v = b[:, None] * language + graph
         length = self._to_length(v)
         vectors, scale = length[:, None] * v, (b * length).astype(np.float32)
-        degree = np.full((len(language), 1), equations.average_degree, dtype=np.float32)
+        rows = np.zeros((len(language), equations.width + 1), dtype=np.float32)
+        rows[:, : equations.dim], rows[:, -1] = vectors, equations.average_degree
         messages, gates = self._messages(language)
-        return Placed(np.hstack([vectors, degree]).astype(np.float32), language, scale, messages, gates)
+        return Placed(rows, language, scale, messages, gates)
 
     def fold(
         self,
@@ -159,8 +162,8 @@ class Folding:
         Parameters
         ----------
         vectors:
-            h of the latest items, in the order of time, ``(m, d)``; m is the number of items, at most
-            :attr:`looks_back`.
+            What the encoder reads of the latest items (:meth:`Equations.read_of`), in the order of time, ``(n, d)``; n
+            is the number of items, at most :attr:`looks_back`.
         """
         if self._sequence is None:
             return taste
@@ -173,7 +176,7 @@ class Folding:
         )
 
     def by_item(self, taste: Taste, vectors: Array) -> Taste:
-        """A taste in which the latest items carry what each of them changes in the state after the history.
+        """A taste that knows what each of the latest items changes in the state after the history.
 
         That is the state as it is less the state without the item: what it says in its place, beside the others. The
         rest stays the user's own. A pass of the encoder for each of the latest :data:`NAMED` items.
@@ -186,11 +189,11 @@ class Folding:
         if self._sequence is None or taste.read is None:
             return taste
         weight = np.linalg.norm(taste.read) if self.equations.cosine else np.float32(self.equations.sequence_weight)
-        carried = taste.carried.copy()
+        told = np.zeros_like(taste.carried)
         for back in range(1, min(NAMED, self.looks_back, len(vectors)) + 1):
             state = self._sequence.state(np.delete(vectors, len(vectors) - back, axis=0))
-            carried[-back] += taste.read - weight * (unit(state) if self.equations.cosine else state)
-        return replace(taste, carried=carried)
+            told[-back] = taste.read - weight * (unit(state) if self.equations.cosine else state)
+        return replace(taste, told=told)
 
     def with_latest(self, taste: Taste, vectors: Array, language: Array) -> Taste:
         """A taste with what its latest items add.

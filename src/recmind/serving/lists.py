@@ -34,7 +34,7 @@ def best_lists(
     Parameters
     ----------
     vectors:
-        h of the tastes, ``(b, d)``. Of somebody of whom nothing is known at
+        What meets the items' rows of each taste, ``(b, width)``. Of somebody of whom nothing is known at
         all, whose h is zero, the most popular items are listed.
     left_out:
         Codes that each taste must not get, ``b`` arrays.
@@ -87,7 +87,7 @@ def _ordered(state: State, values: Array, codes: Array, k: int, options: Options
     """Candidates, best first, as a list of k."""
     if options.diversity or penalty:
         rows = state.rows(BundleTensors.ITEMS, codes)
-        chosen = diversify(values, rows[:, :-1], k, options.diversity)
+        chosen = diversify(values, rows[:, : state.base.equations.dim], k, options.diversity)
         values = values + np.float32(penalty) * rows[:, -1]  # the model's score, whatever made the order
         values, codes = values[chosen], codes[chosen]
     return [
@@ -150,7 +150,8 @@ def _late(
     codes, fine = np.arange(n, n + added.n), _late_admitted(state, options, allowed)
     rows = added.tables[BundleTensors.ITEMS][: added.n]
     if by_direction and not state.base.equations.cosine:
-        rows = np.hstack([unit(rows[:, :-1]), rows[:, -1:]])
+        dim = state.base.equations.dim
+        rows = np.hstack([unit(rows[:, :dim]), rows[:, dim:]])
     scores = queries @ rows.T
     for row, more in enumerate(raised):
         if more is not None:

@@ -90,7 +90,7 @@ def heard(equations: Equations, tables: Mapping[str, Array], near: Near) -> Arra
 
 def _graph_views(equations: Equations, tables: Mapping[str, Array], codes: Array) -> Array:
     """z^G of items with a text, ``(m, d)``, from h = (a z^G + (1-a) z^L) / ‖·‖ and the factor of z^L in it."""
-    h, language = tables[BundleTensors.ITEMS][codes, :-1], tables[BundleTensors.ITEMS_LANGUAGE][codes]
+    h, language = tables[BundleTensors.ITEMS][codes, : equations.dim], tables[BundleTensors.ITEMS_LANGUAGE][codes]
     a = equations.share_of_graph(1.0)
     b = equations.share_of_language(a)
     if not a:

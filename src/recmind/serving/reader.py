@@ -89,7 +89,7 @@ class Reader:
         """
         state = self._state
         codes = _codes(state, items)
-        vector = state.taste_for(codes).vector
+        vector = state.taste_for(codes).row(state.base.equations)
         seen, weight = codes if options.leave_out_seen else _NOBODY, text_weight if len(codes) else 1.0
         return self._listed(state, vector, state.raised_by(codes), _checked(k), options, seen, text, weight)
 
@@ -102,8 +102,8 @@ class Reader:
         """The k items whose vectors point most nearly the way of ``item``'s; the score is the cosine."""
         state = self._state
         code = state.item_code(item)
-        row = state.rows(BundleTensors.ITEMS, np.array([code]))[0, :-1]
-        return self._like(state, row, _checked(k), options, np.array([code]))
+        own = np.array([code])
+        return self._like(state, state.vectors(own)[0], _checked(k), options, own)
 
     def place(self, fields: Mapping[str, Any], k: int = 10) -> Placement:
         """Where an item with these text fields would stand: its neighbours and its users; nothing is kept."""
@@ -111,7 +111,7 @@ class Reader:
         texts, known = state.base.speech.items([checked_fields(fields) or {"title": None}])
         placed, near = state.base.place(texts, known)
         row = placed.vectors[0]
-        neighbours = self._like(state, row[:-1], _checked(k), _PLAIN, _NOBODY)
+        neighbours = self._like(state, row[: state.base.equations.dim], _checked(k), _PLAIN, _NOBODY)
         return Placement(tuple(neighbours), tuple(self._users_of(state, row, near, k, None)), bool(known[0]))
 
     def users_for(self, item: str, k: int = 10) -> list[Person]:
@@ -308,16 +308,18 @@ class Reader:
         taste = state.taste_of(user) if user is not None else state.taste_for(heard)
         if wish is None:
             return taste, heard, None
-        both = _beside(state, wish, taste.vector, state.raised_by(heard), _checked_weight(weight))
+        both = _beside(state, wish, taste.row(state.base.equations), state.raised_by(heard), _checked_weight(weight))
         return (None if weight == 1 else taste), heard, both
 
     def _like(self, state: State, h: np.ndarray, k: int, options: Options, own: np.ndarray) -> list[Suggestion]:
         if not h.any():
             return []
-        return best_lists(state, unit(h)[None], k, options, [own], by_direction=True)[0]
+        query = np.zeros((1, state.base.equations.width), dtype=np.float32)
+        query[0, : len(h)] = unit(h)
+        return best_lists(state, query, k, options, [own], by_direction=True)[0]
 
     def _users_of(self, state: State, row: np.ndarray, near: Near, k: int, code: int | None) -> list[Person]:
-        """The k users with the largest scores of an item whose h and d̃ are ``row``, linked to what is ``near``."""
+        """The k users with the largest scores of an item with this ``row``, linked to what is ``near``."""
         base = state.base
         scores = base.users @ row[:-1] + np.float32(base.equations.popularity) * row[-1]
         if base.following is not None:
@@ -348,7 +350,7 @@ def _checked_weight(weight: float) -> float:
 
 
 def _beside(state: State, wish: Wish, vector: np.ndarray, raised: Raised | None, weight: float) -> Wish | None:
-    """A wish with somebody's h and what came next: the wish itself at weight 1, nothing of it at 0."""
+    """A wish with somebody's row and what came next: the wish itself at weight 1, nothing of it at 0."""
     if weight == 0:
         return None
     return wish if weight == 1 else mixed(state, wish, vector, raised, weight)

@@ -4,7 +4,7 @@ h_v = l_v + g_v, where l_v is the node's own language view times what it is
 multiplied with in h, and g_v is all the rest: the node's free vector and what
 flowed in from its neighbours, whose texts are part of that. So
 
-    s(u, i) = l_u·l_i  +  g_u·g_i  +  (l_u·g_i + g_u·l_i)  +  w d̃_i      +  r_u·h_i + σ Σ_m ω_m T_{j_m, i}
+    s(u, i) = l_u·l_i  +  g_u·g_i  +  (l_u·g_i + g_u·l_i)  +  w d̃_i      +  r_u·m_i + σ Σ_m ω_m T_{j_m, i}
               language    graph       cross                   popularity    sequence
 
 with r_u the part of h_u that is the state after the history, read in order
@@ -83,9 +83,9 @@ def reason(
         return Reason(
             state.item_id(item), like, like, 0.0, 0.0, 0.0, 0.0, like, item_gate=item_gate, user_gate=user_gate
         )
-    codes = np.array([item])
+    codes, equations = np.array([item]), state.base.equations
     row = state.rows(BundleTensors.ITEMS, codes)[0].astype(np.float64)
-    of_item = np.zeros_like(row[:-1])
+    of_item = np.zeros_like(row[: equations.dim])
     if BundleTensors.ITEMS_LANGUAGE in state.base.tables:
         by_text = float(state.rows(BundleTensors.ITEMS_SCALE, codes)[0])
         of_item = by_text * state.rows(BundleTensors.ITEMS_LANGUAGE, codes)[0].astype(np.float64)
@@ -98,27 +98,29 @@ def reason(
         if following is not None:
             usual = float(following.raised(heard).values.sum(dtype=np.float64)) / state.base.n_items
         wished = wish.weight * wish.by_text.factor * (float(wish.likeness[item]) - wish.by_text.mean)
-    h, popularity = row[:-1], scale * float(state.base.equations.popularity * row[-1])
+    h, m, popularity = row[: equations.dim], equations.read_of(row[None])[0], scale * equations.popularity * row[-1]
     vector, of_user = scale * taste.vector.astype(np.float64), scale * taste.language.astype(np.float64)
     read = np.zeros_like(vector) if taste.read is None else scale * taste.read.astype(np.float64)
     graph_user, graph_item = vector - of_user - read, h - of_item
-    carried = np.zeros(len(heard))
+    met, carried = float(vector @ h) + float(read @ (m - h)), np.zeros(len(heard))
     if len(taste.items):  # else the model does not fold, and a vector is not made of a history
         carried += scale * (taste.carried.astype(np.float64) @ h)
+    if taste.told is not None:
+        carried += scale * (taste.told.astype(np.float64) @ m)
     followed = np.zeros(len(heard)) if following is None else scale * following.parts(heard, state.near(item))
-    sequence = float(read @ h) + float(followed.sum()) - scale * usual
-    own = float(vector @ h) - float(carried.sum()) + wished - scale * usual
+    sequence = float(read @ m) + float(followed.sum()) - scale * usual
+    own = met - float(carried.sum()) + wished - scale * usual
     carried += followed
     there = np.array([state.is_there(int(code)) for code in heard], dtype=bool)
     largest = np.argsort(-carried, kind="stable")
     named = [place for place in largest if there[place] and (len(taste.items) or followed[place])][:history_items]
     return Reason(
         item_id=state.item_id(item),
-        score=float(vector @ h) + popularity + float(followed.sum()) - scale * usual + wished,
+        score=met + popularity + float(followed.sum()) - scale * usual + wished,
         language=float(of_user @ of_item) + wished,
         graph=float(graph_user @ graph_item),
         cross=float(of_user @ graph_item + graph_user @ of_item),
-        popularity=popularity,
+        popularity=float(popularity),
         sequence=sequence,
         own=own,
         history=tuple(HistoryPart(state.item_id(int(heard[p])), float(carried[p])) for p in named),

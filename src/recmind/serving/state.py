@@ -117,6 +117,10 @@ class State:
         found[late] = self.added.tables[name][codes[late] - n]
         return found
 
+    def vectors(self, codes: Array) -> Array:
+        """h of items, ``(n, d)``."""
+        return self.rows(BundleTensors.ITEMS, codes)[:, : self.base.equations.dim]
+
     # -- tastes --------------------------------------------------------------------------------------------------
 
     def heard_of(self, user: str) -> Array:
@@ -138,21 +142,22 @@ class State:
         return Near(tables[_NEAR][rows], tables[_NEAR_SHARES][rows])
 
     def vector_of(self, user: str) -> Array:
-        """h of a user, ``(d,)``."""
+        """What meets the items' rows of a user, ``(width,)``."""
         code, later = self.find_user(user)
         if code is not None and (not later or not self.base.equations.folds):
             return self.base.users[code]
-        return self.taste_of(user).vector
+        return self.taste_of(user).row(self.base.equations)
 
     def taste_of(self, user: str) -> Taste:
         """A user's h and what it is made of."""
         code, later = self.find_user(user)
         if code is None:
             return self.taste_for(np.array(later, dtype=np.int64))
-        vector = self.base.users[code]
-        if not self.base.equations.folds:
+        equations, row = self.base.equations, self.base.users[code]
+        vector, read = row[: equations.dim], row[equations.dim :] if equations.sequence_own_items else None
+        if not equations.folds:
             nothing = np.zeros_like(vector)
-            return Taste(vector, nothing, nothing, np.empty(0, np.int64), np.empty((0, len(vector)), np.float32))
+            return Taste(vector, nothing, nothing, np.empty(0, np.int64), np.empty((0, len(vector)), np.float32), read)
         items = self.heard_of(user)
         tables, view = self.base.tables, None
         if BundleTensors.USERS_LANGUAGE in tables:
@@ -160,14 +165,16 @@ class State:
         free = tables.get(BundleTensors.USERS_FREE)
         taste = self._fold(items, None if free is None else free[code], view)
         # Without anything new it is the trained vector, bit by bit.
-        return taste if later else replace(taste, vector=vector)
+        return taste if later else replace(taste, vector=vector, read=taste.read if read is None else read)
 
     def by_item(self, taste: Taste, items: Array) -> Taste:
         """A taste made of these items, oldest first, with what each of the latest says in the order of all of them."""
         folding = self.base.folding
-        if not folding.looks_back:
-            return taste
-        return folding.by_item(taste, self.rows(BundleTensors.ITEMS, items[-folding.looks_back - 1 :])[:, :-1])
+        return folding.by_item(taste, self._read(items, folding.looks_back + 1)) if folding.looks_back else taste
+
+    def _read(self, items: Array, n: int) -> Array:
+        """What the encoder reads of the n latest items, ``(n, d)``."""
+        return self.base.equations.read_of(self.rows(BundleTensors.ITEMS, items[-n:]))
 
     def taste_for(self, items: Array) -> Taste:
         """h of somebody of whom only these items are known."""
@@ -194,10 +201,9 @@ class State:
             view=view,
         )
         if self.base.folding.looks_back:
-            read = items[-self.base.folding.looks_back :]
-            taste = self.base.folding.with_sequence(taste, self.rows(BundleTensors.ITEMS, read)[:, :-1])
+            taste = self.base.folding.with_sequence(taste, self._read(items, self.base.folding.looks_back))
         latest = items[-equations.recent_items :] if equations.recent_weight else items[:0]
-        h = self.rows(BundleTensors.ITEMS, latest)[:, :-1]
+        h = self.vectors(latest)
         language = np.zeros_like(h)
         if reads:
             scale = self.rows(BundleTensors.ITEMS_SCALE, latest)

@@ -40,9 +40,9 @@ class Equations:
         Mean d̃ of the items that were bought, which new items get.
     recent_weight, recent_decay, recent_items:
         ρ, how ω falls from one of the latest items to the one before, and how many of them count.
-    sequence_weight, sequence_heads, sequence_from_end:
-        ρ_S of the state after the history, 0 for a model that does not read it in order; the encoder's heads, and
-        whether it counts places from the end.
+    sequence_weight, sequence_heads, sequence_from_end, sequence_own_items:
+        ρ_S of the state after the history, 0 for a model that does not read it in order; the encoder's heads, whether
+        it counts places from the end, and whether it has item vectors of its own.
     transition_weight, transition_recency, transition_items:
         σ, what counts that came after the latest items, how its ω falls, and how many of them count
         (:mod:`recmind.serving.following`).
@@ -71,12 +71,26 @@ class Equations:
     sequence_weight: float = 0.0
     sequence_heads: int = 1
     sequence_from_end: bool = False
+    sequence_own_items: bool = False
     transition_weight: float = 0.0
     transition_recency: float = 0.7
     transition_items: int = 10
     text_links: int = 0
     folds: bool = False
     reads: bool = False
+
+    @property
+    def width(self) -> int:
+        """Entries of a user's row: h, and where the encoder has item vectors of its own the part of it that is the state.
+
+        An item's row has as many and d̃: h, and behind it m - h, what the encoder reads of the item more than h.
+        """
+        return 2 * self.dim if self.sequence_own_items else self.dim
+
+    def read_of(self, rows: Array) -> Array:
+        """m, what the encoder reads of items, ``(n, d)``, from their rows ``(n, width + 1)``."""
+        h = rows[:, : self.dim]
+        return h + rows[:, self.dim : self.width] if self.sequence_own_items else h
 
     def to_json(self) -> dict[str, Any]:
         """All constants."""
@@ -106,9 +120,11 @@ class Taste:
     items:
         Codes of the history, ``(n,)``.
     carried:
-        What each of them adds to h, ``(n, d)``; h less their sum is the user's own.
+        What each of them adds to h by itself, ``(n, d)``.
     read:
         The part of h that is the state after the history, ``(d,)``; ``None`` where it is not read in order.
+    told:
+        What each of the items changes in that part, ``(n, d)``; ``None`` where nobody asked.
     """
 
     vector: Array
@@ -117,6 +133,13 @@ class Taste:
     items: Array
     carried: Array
     read: Array | None = None
+    told: Array | None = None
+
+    def row(self, equations: Equations) -> Array:
+        """What meets the items' rows, ``(width,)``."""
+        if not equations.sequence_own_items:
+            return self.vector
+        return np.concatenate([self.vector, np.zeros_like(self.vector) if self.read is None else self.read])
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +149,7 @@ class Placed:
     Attributes
     ----------
     vectors:
-        h and d̃, ``(n, d + 1)``.
+        Their rows, ``(n, width + 1)``: h, nothing beside it, and d̃.
     language, scale:
         z^L ``(n, d)`` and what it is multiplied with in h ``(n,)``.
     messages:

@@ -100,7 +100,7 @@ def read_wish(state: State, text: str) -> Wish:
 
 
 def mixed(state: State, wish: Wish, vector: Array, raised: Raised | None, weight: float) -> Wish:
-    """The wish beside somebody's h ``(d,)`` and what came next for them, 0 < weight < 1."""
+    """The wish beside somebody's row ``(width,)`` and what came next for them, 0 < weight < 1."""
     query = np.append(vector, np.float32(state.base.equations.popularity)).astype(np.float32)
     own, n = _products(state, BundleTensors.ITEMS, state.base.items, query), state.base.n_items
     if raised is not None:
