@@ -143,7 +143,7 @@ def train_run(
         if fitted is not None and fitted.calibrated:
             metrics["calibrated"] = {key: round(value, 6) for key, value in fitted.calibrated.items()}
         run.write_json(Files.METRICS, metrics)
-        for name in (Files.CHECKPOINT, Files.TRIED):
+        for name in (Files.CHECKPOINT, Files.TRIED, Files.BEST_TRIED):
             (run / name).unlink(missing_ok=True)
         shutil.rmtree(run / Files.TABLES, ignore_errors=True)
         return metrics

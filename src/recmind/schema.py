@@ -80,6 +80,8 @@ class Files:
     CHECKPOINT: Final = "checkpoint.safetensors"
     TRIED: Final = "tried.json"
     """The candidates tried so far; gone when the run is finished, whose metrics tell of them."""
+    BEST_TRIED: Final = "tried.float64"
+    """The validation metric of each user by the best of them; gone likewise."""
     MODEL: Final = "model.safetensors"
     SPLIT: Final = "split.parquet"
     """Every interaction as dense codes with its part, kept with the run so that it stands alone."""

@@ -74,6 +74,10 @@ def test_what_was_chosen_on_the_validation_part():
     assert "temperature 0.15 (temperature 0.2: 0.3000; temperature 0.15: 0.4000)" in found
     assert "weight of the latest items 4, of histories in order 0.5, 55% of the popularity term" in found
     assert not any("chosen" in line for line in shown(print_metrics, METRICS))
+    without = Tried(Candidate(0.15, sequence=False), 8, 0.398, 1.0, 0.0021)
+    found = " ".join(shown(print_metrics, {**METRICS, "tried": [one.to_json() for one in (*tried, without)]}))
+    assert "chosen on the validation part: temperature 0.15, without order (" in found
+    assert "temperature 0.15, without order: 0.3980, one standard error 0.0021)" in found
 
 
 def test_cost():

@@ -69,7 +69,9 @@ def test_what_the_loss_reads_of_a_user(score: str, popularity: bool):
     torch.testing.assert_close(of_order.items, h)
     assert isinstance(model.sequence, SequenceEncoder)
     states = model.sequence.before(torch.tensor(users), lambda codes: h[4 + codes, :4])
-    torch.testing.assert_close(of_order.users[:, :4], functional.normalize(states, dim=1) if score == "cosine" else states)
+    torch.testing.assert_close(
+        of_order.users[:, :4], functional.normalize(states, dim=1) if score == "cosine" else states
+    )
     # The popularity of an item counts for a state as for a user.
     assert of_order.users.shape[1] == 4 + popularity
     assert bool((of_order.users[:, 4:] == 1).all())

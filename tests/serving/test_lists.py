@@ -41,7 +41,7 @@ OPTIONS = st.builds(
 )
 
 
-@pytest.fixture(scope="module", params=["recmind", "no-gate", "sequence"])
+@pytest.fixture(scope="module", params=["recmind", "no-gate", "sequence", "in-order-own", "in-order-own-dot"])
 def live(request: pytest.FixtureRequest, bundled: Callable[[str], Path]) -> Iterator[LiveRecommender]:
     """With three later items, one deleted item of either kind, and something new of u01."""
     with LiveRecommender.open(bundled(request.param)) as opened:
@@ -69,7 +69,7 @@ def naive(
         row = state.rows("items.vectors", np.array([state.item_code(item)]))[0]
         score = float(vector @ row[:-1]) + weight * float(row[-1])
         score += 0.0 if raised is None else float(raised.of_new(state.near(state.item_code(item)))[0])
-        rows.append((item, score, score - options.popularity_penalty * float(row[-1]), row[:-1]))
+        rows.append((item, score, score - options.popularity_penalty * float(row[-1]), row[:8]))
     rows.sort(key=lambda row: -row[2])
     if options.diversity:
         rows = rows[: pool_size(k)]
@@ -113,7 +113,7 @@ def test_many_users_at_once_are_those_one_by_one(live: LiveRecommender, options:
 def test_similar_items_are_those_with_the_largest_cosines(live: LiveRecommender):
     state = live._state
     ids = [item for item in [*(f"i{n:02}" for n in range(30)), "n1", "n2", "n3"] if item != "i04"]
-    rows = state.rows("items.vectors", np.array([state.item_code(item) for item in ids]))[:, :-1].astype(np.float64)
+    rows = state.rows("items.vectors", np.array([state.item_code(item) for item in ids]))[:, :8].astype(np.float64)
     unit = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
     for item in ("i03", "n1"):
         cosines = unit @ unit[ids.index(item)]
@@ -139,8 +139,9 @@ def test_of_nobody_the_popular_items(bundled: Callable[[str], Path]):
             assert degrees == sorted(degrees, reverse=weight >= 0)
 
 
-def test_placing_says_what_adding_does(bundled: Callable[[str], Path]):
-    with LiveRecommender.open(bundled("recmind")) as opened:
+@pytest.mark.parametrize("kind", ["recmind", "in-order-own", "in-order-own-dot"])
+def test_placing_says_what_adding_does(kind: str, bundled: Callable[[str], Path]):
+    with LiveRecommender.open(bundled(kind)) as opened:
         fields = {"title": "w3 w9 w30", "price": 3, "item_id": "ignored"}
         placed = opened.place(fields, 5)
         assert placed.has_text

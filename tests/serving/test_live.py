@@ -77,7 +77,7 @@ def test_where_no_history_is_read_in_order_a_new_interaction_moves_the_user_towa
 ):
     with LiveRecommender.open(bundled("by-text"), tmp_path / "changes.sqlite") as live:
         best = live.recommend("u00", 1)[0].item_id
-        row = live._state.rows("items.vectors", np.array([live._state.item_code(best)]))[0, :-1]
+        row = live._state.rows("items.vectors", np.array([live._state.item_code(best)]))[0, :8]
         before = live._state.vector_of("u00")
         live.add_interactions([("u00", best)])
         assert live._state.vector_of("u00") @ row > before @ row

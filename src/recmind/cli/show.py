@@ -102,12 +102,16 @@ def _number(value: object) -> str:
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def _noise(one: Tried) -> str:
+    return f", one standard error {_number(one.noise)}" if one.noise else ""
+
+
 def _chosen(metrics: Mapping[str, Any]) -> str:
     """What was chosen on the validation part beside the epoch."""
     parts = []
     if rows := metrics.get("tried"):
         tried = [Tried.of(row) for row in rows]
-        values = "; ".join(f"{one.candidate}: {_number(one.value)}" for one in tried)
+        values = "; ".join(f"{one.candidate}: {_number(one.value)}{_noise(one)}" for one in tried)
         parts.append(f"{best_of(tried)} ({values})")
     if calibrated := metrics.get("calibrated"):
         parts.append(f"weight of the latest items {calibrated['recent_weight']:g}")

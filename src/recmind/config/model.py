@@ -80,8 +80,8 @@ class SequenceConfig(Settings):
     places: Literal["start", "end"] = "start"
     """From where an item's place in the history is counted."""
     own_items: bool = False
-    """Whether the encoder has item vectors of its own, near the others: m_i = h_i + e_i with a free e_i is what it reads
-    and what its states are scored against, ⟨h_u, h_i⟩ + ρ_S ⟨s_u, m_i⟩."""
+    """Whether the encoder has item vectors of its own, near the others: m_i = h_i + e_i with a free e_i is what it
+    reads and what its states are scored against, ⟨h_u, h_i⟩ + ρ_S ⟨s_u, m_i⟩."""
 
 
 class TransitionsConfig(Settings):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 from recmind.config import EvaluationConfig
@@ -51,8 +52,8 @@ class Evaluation:
     n_users: int
 
 
-def validation_metrics(scorer: Scorer, split: Split, config: EvaluationConfig, *, metric: str) -> float:
-    """``metric`` on the validation part, training items left out.
+def validation_values(scorer: Scorer, split: Split, config: EvaluationConfig, *, metric: str) -> np.ndarray:
+    """``metric`` of each user on the validation part, training items left out, float64 ``(n_users,)``.
 
     The quick way for early stopping: no lists, strata or intervals.
 
@@ -67,7 +68,12 @@ def validation_metrics(scorer: Scorer, split: Split, config: EvaluationConfig, *
     """
     name, k = parse_metric(metric)
     ranked = _rank(scorer, split, "valid", k, config.block_users, lists=False)
-    return float(ACCURACY[name](ranked.ranks, k).mean())
+    return ACCURACY[name](ranked.ranks, k)
+
+
+def validation_metrics(scorer: Scorer, split: Split, config: EvaluationConfig, *, metric: str) -> float:
+    """The mean of :func:`validation_values`, which is what early stopping looks at."""
+    return float(validation_values(scorer, split, config, metric=metric).mean())
 
 
 def evaluate(

@@ -159,8 +159,8 @@ class GraphModel(nn.Module):
         return None
 
     def read_items(self, items: Tensor, codes: Tensor) -> Tensor | None:
-        """m, what an encoder of histories reads of items and is scored against, from their h and their codes, ``(n, d)``;
-        ``None`` where that is h itself."""
+        """m, what an encoder of histories reads of items and is scored against, ``(n, d)``, from their h and their
+        codes; ``None`` where that is h itself."""
         return None
 
     def forward(self, generator: torch.Generator | None = None, wanted: NodeSubset | None = None) -> Views:

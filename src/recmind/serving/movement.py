@@ -128,9 +128,10 @@ class Move:
 
     def others(self) -> dict[str, Any]:
         """How far the rows that stay would have moved through the graph."""
-        scorer, n = self.recommender.vectors, self.n_trained
+        scorer, n, dim = self.recommender.vectors, self.n_trained, self.recommender.config.model.dim
+        both = (scorer.users, self.whole[0]), (scorer.items[:n], self.whole[1])
         stay = np.concatenate([self.user_why == "", self.item_why[:n] == ""])
-        found = np.concatenate([cosines(scorer.users, self.whole[0]), cosines(scorer.items[:n], self.whole[1])])[stay]
+        found = np.concatenate([cosines(was[:, :dim], now[:, :dim]) for was, now in both])[stay]
         found = found[np.isfinite(found)]
         if not len(found):
             return {"rows": int(stay.sum())}

@@ -81,7 +81,7 @@ class Equations:
 
     @property
     def width(self) -> int:
-        """Entries of a user's row: h, and where the encoder has item vectors of its own the part of it that is the state.
+        """Entries of a user's row: h, and where the encoder has item vectors of its own, r, the state in h.
 
         An item's row has as many and d̃: h, and behind it m - h, what the encoder reads of the item more than h.
         """

@@ -6,12 +6,15 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+
 from recmind.config import Config
 
 if TYPE_CHECKING:
     from recmind.training.trainer import Fitted
 
 Model = TypeVar("Model")
+Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -44,18 +47,22 @@ class Tried:
     value: float
     """The validation metric at the best epoch, after calibration where there is one."""
     seconds: float
+    noise: float = 0.0
+    """Of the simpler model, without the encoder: one standard error of what it is better or worse than the best with
+    one. As much worse it is still preferred."""
 
     def to_json(self) -> dict[str, Any]:
         """As a flat row."""
         rest = {"best_epoch": self.best_epoch, "value": self.value, "seconds": self.seconds}
-        return {**vars(self.candidate), **rest}
+        return {**vars(self.candidate), **rest, **({} if self.candidate.sequence else {"noise": self.noise})}
 
     @classmethod
     def of(cls, row: dict[str, Any]) -> Tried:
         """Read from such a row."""
         # Before there was a choice, every candidate had what the settings said.
         candidate = Candidate(row["temperature"], row.get("sequence", True))
-        return cls(candidate, row["best_epoch"], row["value"], row["seconds"])
+        # And before there was a noise, the higher value was enough.
+        return cls(candidate, row["best_epoch"], row["value"], row["seconds"], row.get("noise", 0.0))
 
 
 def first_candidates(config: Config) -> list[Candidate]:
@@ -70,15 +77,23 @@ def asks_for_order(config: Config) -> bool:
 
 
 def best_of(tried: Iterable[Tried]) -> Candidate:
-    """The candidate with the highest value, of equals the one that was tried first."""
-    return max(tried, key=lambda one: one.value).candidate
+    """The candidate with the highest value, the simpler model's being so much higher as its noise is; of equals the
+    one that was tried first."""
+    return max(tried, key=lambda one: one.value + one.noise).candidate
+
+
+def standard_error(values: Array) -> float:
+    """Of the mean of independent values ``(n,)``; 0 for fewer than two."""
+    return float(values.std(ddof=1, dtype=np.float64)) / len(values) ** 0.5 if len(values) > 1 else 0.0
 
 
 def fit_best(
     config: Config,
     fit: Callable[[Candidate], tuple[Model, Fitted]],
+    measure: Callable[[Model], Array],
     known: Sequence[Tried],
-    note: Callable[[list[Tried]], None],
+    best: Array | None,
+    note: Callable[[list[Tried], Array | None], None],
 ) -> tuple[tuple[Model, Fitted] | None, list[Tried]]:
     """Train with each temperature, and with the best one without the sequence encoder, and keep what is best.
 
@@ -89,16 +104,23 @@ def fit_best(
 
     Where what is bought next has little to do with what was bought before, a
     model whose item vectors are not taught to tell the next item as well finds
-    better ones, of rare items above all (``model.sequence.optional``).
+    better ones, of rare items above all (``model.sequence.optional``). A model
+    with the encoder is also larger and slower, so it has to be better by more
+    than one standard error of the difference over the validation users, each
+    user's of the one less that of the other (Breiman et al. 1984,
+    Classification and Regression Trees, section 3.4.3).
 
     Parameters
     ----------
     fit:
         Trains a new model of a candidate's settings.
-    known:
-        What was tried before the run was interrupted.
+    measure:
+        A trained model's validation metric of each user, ``(n_users,)``.
+    known, best:
+        What was tried before the run was interrupted, and the metric of each user by the best of it.
     note:
-        Called after each training with all of them so far, to be written down.
+        Called after each training with these two as they have become, to be written down; the second is ``None``
+        where it is not needed.
 
     Returns
     -------
@@ -106,23 +128,26 @@ def fit_best(
         The model and the training of :func:`best_of` what was tried, or ``None`` where that was before an
         interruption; and all that were tried.
     """
-    tried = {one.candidate: one for one in known}
+    asks, tried = asks_for_order(config), {one.candidate: one for one in known}
     kept: tuple[Candidate, tuple[Model, Fitted]] | None = None
 
     def train(candidate: Candidate) -> None:
-        nonlocal kept
+        nonlocal kept, best
         if candidate in tried:
             return
         model, fitted = fit(candidate)
         value = fitted.calibrated["after"] if fitted.calibrated else fitted.best_value
-        tried[candidate] = Tried(candidate, fitted.best_epoch, value, round(fitted.seconds, 3))
+        values, noise = measure(model) if asks else None, 0.0
+        if not candidate.sequence and values is not None and best is not None:
+            noise = standard_error(values - best)
+        tried[candidate] = Tried(candidate, fitted.best_epoch, value, round(fitted.seconds, 3), noise)
         if best_of(tried.values()) == candidate:
-            kept = candidate, (model, fitted)
-        note(list(tried.values()))
+            kept, best = (candidate, (model, fitted)), values
+        note(list(tried.values()), best)
 
     for candidate in first_candidates(config):
         train(candidate)
-    if asks_for_order(config):
+    if asks:
         train(Candidate(best_of(tried.values()).temperature, sequence=False))
     results = list(tried.values())
     return kept[1] if kept is not None and kept[0] == best_of(results) else None, results

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from recmind.config import Config
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Split
-from recmind.evaluation.evaluate import validation_metrics
+from recmind.evaluation.evaluate import validation_metrics, validation_values
+from recmind.files import write_atomic
 from recmind.model.graph import BipartiteGraph
 from recmind.model.item_item import Computed
 from recmind.model.language_view import TextInputs
@@ -118,7 +121,7 @@ class Fitting:
             (self.run / Files.CHECKPOINT).unlink(missing_ok=True)
             return model, fitted
 
-        kept, tried = fit_best(self.config, fit, self._known(), self._note)
+        kept, tried = fit_best(self.config, fit, lambda model: self._values(model.scorer()), *self._known(), self._note)
         config = best_of(tried).applied(self.config)
         if kept is not None and self._trainable is None:
             return Trained(kept[0], kept[0].scorer(), config, kept[1], tried)
@@ -153,11 +156,17 @@ class Fitting:
     def _validate(self, scorer: Scorer) -> float:
         return validation_metrics(scorer, self.split, self.config.evaluation, metric=self.config.training.metric)
 
-    def _known(self) -> list[Tried]:
-        noted = self.run / Files.TRIED
-        return [Tried.of(row) for row in self.run.read_json(Files.TRIED)] if noted.exists() else []
+    def _values(self, scorer: Scorer) -> np.ndarray:
+        return validation_values(scorer, self.split, self.config.evaluation, metric=self.config.training.metric)
 
-    def _note(self, tried: list[Tried]) -> None:
+    def _known(self) -> tuple[list[Tried], np.ndarray | None]:
+        noted, best = self.run / Files.TRIED, self.run / Files.BEST_TRIED
+        tried = [Tried.of(row) for row in self.run.read_json(Files.TRIED)] if noted.exists() else []
+        return tried, np.frombuffer(best.read_bytes()) if tried and best.exists() else None
+
+    def _note(self, tried: list[Tried], best: np.ndarray | None) -> None:
+        if best is not None:  # first: should only this be written, the best one is tried again
+            write_atomic(self.run / Files.BEST_TRIED, lambda part: part.write_bytes(best.tobytes()))
         self.run.write_json(Files.TRIED, [one.to_json() for one in tried])
 
     def _trainable_texts(self, dataset: Dataset) -> TrainableTexts | None:

@@ -45,6 +45,7 @@ _OWN = (
     Files.STATE,
     Files.CHECKPOINT,
     Files.TRIED,
+    Files.BEST_TRIED,
     Files.MODEL,
     Files.SPLIT,
     Files.ITEMS,
