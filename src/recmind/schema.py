@@ -149,7 +149,8 @@ class BundleTensors:
     """Keys of a bundle's safetensors files."""
 
     USERS: Final = "users.vectors"
-    """h without the popularity term, float32 (n_users, d)."""
+    """What meets the items' rows but for the popularity term, float32 (n_users, d), or (n_users, 2d) where the encoder
+    has item vectors of its own: :attr:`~recmind.serving.tastes.Equations.width`."""
     USERS_FREE: Final = "users.free"
     """The free part of E^(0), float32 (n_users, d)."""
     USERS_LANGUAGE: Final = "users.language"
@@ -158,7 +159,7 @@ class BundleTensors:
     USERS_GATES: Final = "users.gates"
     """γ, float32 (n_users, layers)."""
     ITEMS: Final = "items.vectors"
-    """h and, as the last column, d̃: float32 (n_items, d + 1)."""
+    """h, what stands beside it, and as the last column d̃: float32 (n_items, width + 1)."""
     ITEMS_LANGUAGE: Final = "items.language"
     """z^L, float32 (n_items, d)."""
     ITEMS_SCALE: Final = "items.language_scale"
