@@ -56,13 +56,19 @@ KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
             "model.sequence.weight": 2.0,
             "model.sequence.heads": 2,
             "model.sequence.length": 6,
+            "model.sequence.own_items": False,
             "training.calibrate": False,
         },
     ),
     "in-order-dot": (
         "recmind",
         "default",
-        {"model.sequence.weight": 0.5, "model.score": "dot", "training.calibrate": False},
+        {
+            "model.sequence.weight": 0.5,
+            "model.sequence.own_items": False,
+            "model.score": "dot",
+            "training.calibrate": False,
+        },
     ),
     "in-order-own": (
         "recmind",
