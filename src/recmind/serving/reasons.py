@@ -8,17 +8,18 @@ flowed in from its neighbours, whose texts are part of that. So
               language    graph       cross                   popularity    sequence
 
 with r_u the part of h_u that is the state after the history, read in order
-(:mod:`recmind.serving.sequence`; then g_u is what is left without it), and the last part
+(:mod:`recmind.serving.sequence`; then g_u is what is left without it), m_i what the encoder
+reads of the item, which is h_i unless it has item vectors of its own, and the last part
 what came after the latest items j_m in the histories of others
 (:mod:`recmind.serving.following`), of models that have them.
 
-A user's h is also a sum over the history, h_u = own + Σ_j c_j, with c_j what
+A user's h is also a sum over the history, with c_j what
 item j sends through the graph and adds to the mean language view
-(:mod:`recmind.serving.folding`), and ``own`` the user's free vector or own
-text, and what the history says as a whole: of r_u the latest items carry what each of them changes in it
+(:mod:`recmind.serving.folding`), and ``own`` what is left: of the user's free vector or own
+text, and of what the history says as a whole: of r_u the latest items carry what each of them changes in it, r_j
 (:meth:`~recmind.serving.folding.Folding.by_item`). So
 
-    s(u, i) = own·h_i + Σ_j (c_j·h_i + σ ω_j T_ji) + w d̃_i
+    s(u, i) = own + Σ_j (c_j·h_i + r_j·m_i + σ ω_j T_ji) + w d̃_i
 
 A wish alone has the score l_i, the likeness of the texts, which is all language and all own. Beside a user or a
 history (:mod:`recmind.serving.wishes`) every part of u_i counts as what it is more than the average item's, times
