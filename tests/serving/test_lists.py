@@ -41,7 +41,7 @@ OPTIONS = st.builds(
 )
 
 
-@pytest.fixture(scope="module", params=["recmind", "no-gate", "sequence", "in-order-own", "in-order-own-dot"])
+@pytest.fixture(scope="module", params=["recmind", "no-gate", "sequence", "in-order-own-dot"])
 def live(request: pytest.FixtureRequest, bundled: Callable[[str], Path]) -> Iterator[LiveRecommender]:
     """With three later items, one deleted item of either kind, and something new of u01."""
     with LiveRecommender.open(bundled(request.param)) as opened:
@@ -139,7 +139,7 @@ def test_of_nobody_the_popular_items(bundled: Callable[[str], Path]):
             assert degrees == sorted(degrees, reverse=weight >= 0)
 
 
-@pytest.mark.parametrize("kind", ["recmind", "in-order-own", "in-order-own-dot"])
+@pytest.mark.parametrize("kind", ["recmind", "in-order-own-dot"])
 def test_placing_says_what_adding_does(kind: str, bundled: Callable[[str], Path]):
     with LiveRecommender.open(bundled(kind)) as opened:
         fields = {"title": "w3 w9 w30", "price": 3, "item_id": "ignored"}
