@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +18,8 @@ ARRIVED = ".arrived"
 """Folder of files that all belong to the folder around it, and are being moved there one by one."""
 
 _STAGED = ".staged-"
+_OF_SAFETENSORS = re.compile(r"\.tmp[A-Za-z0-9]{6}")
+"""It writes beside the path that it is given, and renames too."""
 
 
 def write_atomic(path: str | Path, write: Callable[[Path], object]) -> None:
@@ -39,6 +42,11 @@ def write_atomic(path: str | Path, write: Callable[[Path], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_half_written(name: str) -> bool:
+    """Whether a name is that of what a killed process left of a file that it was writing with :func:`write_atomic`."""
+    return (name.startswith(".") and name.endswith(".partial")) or _OF_SAFETENSORS.fullmatch(name) is not None
 
 
 def write_together(folder: str | Path, writers: Mapping[str, Callable[[Path], object]]) -> None:

@@ -136,12 +136,13 @@ def test_a_disk_that_fills_up_stops_the_writing_and_not_the_work(tiny_bert, text
 
 def test_leftovers_of_killed_processes_are_swept_away_when_old(tiny_bert, tmp_path):
     store = opened(tiny_bert, tmp_path)
-    old, young = store.folder / ".shard-1.abc.partial", store.folder / ".shard-2.abc.partial"
-    old.touch()
-    young.touch()
-    os.utime(old, (time.time() - 7200, time.time() - 7200))
+    old, young = (".shard-1.abc.partial", ".tmpCLrPWD"), (".shard-2.abc.partial", ".tmp2b3F4d")
+    for name in (*old, *young):
+        (store.folder / name).touch()
+    for name in old:
+        os.utime(store.folder / name, (time.time() - 7200, time.time() - 7200))
     opened(tiny_bert, tmp_path)
-    assert [old.exists(), young.exists()] == [False, True]
+    assert {entry.name for entry in store.folder.glob(".*")} == set(young)
 
 
 def test_the_cache_folder_follows_the_environment(monkeypatch, tmp_path):

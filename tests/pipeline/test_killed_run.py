@@ -63,9 +63,10 @@ class TestKilled:
         for name in present:
             shutil.copy(finished / name, out)
         (out / ".config.toml.x1y2.partial").write_text("recipe = ")
+        (out / ".tmpCLrPWD").write_bytes(b"half a checkpoint")
         way.train(dataset, out, way.config())
         assert (out / "model.safetensors").read_bytes() == (finished / "model.safetensors").read_bytes()
-        assert not (out / ".config.toml.x1y2.partial").exists()
+        assert not (out / ".config.toml.x1y2.partial").exists() and not (out / ".tmpCLrPWD").exists()
 
     def test_killed_while_a_run_was_cleared_it_is_not_taken_for_finished(self, way, dataset: Path, run: Path):
         # Overwriting removes the settings first.

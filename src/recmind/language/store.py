@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from recmind.files import write_atomic
+from recmind.files import is_half_written, write_atomic
 from recmind.language.encoder import TextEncoder
 from recmind.schema import SCHEMA_VERSION, Files
 
@@ -92,8 +92,8 @@ class EmbeddingStore:
 
     def _sweep(self) -> None:
         """Remove what killed processes left half written; younger files may belong to a living one."""
-        for path in self.folder.glob(".*.partial"):
-            if time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
+        for path in self.folder.glob(".*"):
+            if is_half_written(path.name) and time.time() - path.stat().st_mtime > ABANDONED_SECONDS:
                 path.unlink(missing_ok=True)
 
     def _give_up(self, error: OSError) -> None:

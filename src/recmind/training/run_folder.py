@@ -29,7 +29,7 @@ from recmind.config.profiles import HOW_ASKED
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import Part, Split
 from recmind.errors import RunError
-from recmind.files import ARRIVED, read_newest, settle, write_atomic
+from recmind.files import ARRIVED, is_half_written, read_newest, settle, write_atomic
 from recmind.schema import SCHEMA_VERSION, Columns, Files
 from recmind.text.chat.prompt_file import load_prompt
 from recmind.training.candidates import Tried, best_of
@@ -308,7 +308,8 @@ _TRAIN_AGAIN = "train again with --overwrite"
 
 def _is_residue(name: str) -> bool:
     """Whether a file is the lock, or what a killed process left of a file it was writing."""
-    return name == _LOCK or (name.endswith(".partial") and any(name.startswith(f".{own}.") for own in _OWN))
+    ours = not name.endswith(".partial") or any(name.startswith(f".{own}.") for own in _OWN)
+    return name == _LOCK or (is_half_written(name) and ours)
 
 
 def run_fingerprint(config: Config, dataset_hash: str) -> str:
