@@ -67,8 +67,8 @@ class SequenceConfig(Settings):
     """ρ_S in h_u + ρ_S s_u, with s_u the encoder's state after the user's history. 0: there is no encoder (the
     paper). With `training.calibrate` validation data choose another one, maybe 0."""
     optional: bool = False
-    """Train without the encoder as well, with the temperature that is best with it, and keep that model where it is
-    better on the validation part."""
+    """Train without the encoder as well, with the temperature that is best with it, and keep that model unless the one
+    with the encoder is better on the validation part by more than one standard error."""
     blocks: Positive = 1
     """How many blocks of attention and layers there are."""
     heads: Positive = 1
