@@ -64,7 +64,11 @@ class Objective:
         views = self.model(generator, wanted)
         h = self.model.final(views)
         cf, kept = views.graph.new_zeros(()), drawn
-        scored, h_items, places = None, h, wanted.locate(items + n_users)
+        places, scored, h_items = wanted.locate(items + n_users), None, h
+        if not self.model.own_items:
+            # Before the users': gradients are added in the order in which rows are read, and so every recorded bit
+            # of a training depends on it.
+            scored, h_items = h, gather_rows(h, places)
         for reading in self.model.readings(h, wanted, users, generator):
             h_users = reading.users / settings.temperatures[0]
             if reading.items is not scored:
