@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from recmind.model.graph import BipartiteGraph
 
@@ -35,9 +34,7 @@ def weights_of(there: Tensor, decay: float) -> Tensor:
     return shares / shares.sum(1, keepdim=True).clamp_min(1e-12)
 
 
-def add_recent(
-    users: Tensor, items: Tensor, graph: BipartiteGraph, weight: float, decay: float, n: int, *, unit: bool
-) -> Tensor:
+def add_recent(users: Tensor, items: Tensor, graph: BipartiteGraph, weight: float, decay: float, n: int) -> Tensor:
     """h_u + ρ Σ_m ω_m h_{j_m}, j_0 the user's latest training item, j_1 the one before, and so on.
 
     Graph and language views forget the order: a user is the same after a
@@ -53,17 +50,15 @@ def add_recent(
         h, ``(n_users, d)`` and ``(n_items, d)``.
     weight, decay, n:
         ρ, how ω falls, and how many items count; see :class:`~recmind.config.RecentConfig`.
-    unit:
-        Whether the result is brought to length 1, as cosine scores want it.
 
     Returns
     -------
     Tensor
-        ``(n_users, d)``; users without a training item keep theirs.
+        ``(n_users, d)``, of any length; users without a training item keep theirs.
     """
     moved = torch.empty_like(users)
     for block in torch.arange(len(users), device=users.device).split(_BLOCK):
         latest, there = latest_items(graph, block, n)
         shares = weights_of(there, decay).to(users.dtype)
         moved[block] = users[block] + weight * torch.einsum("bm,bmd->bd", shares, items[latest])
-    return functional.normalize(moved, dim=1) if unit else moved
+    return moved

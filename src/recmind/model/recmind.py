@@ -47,14 +47,7 @@ class RecMind(GraphModel):
         super().__init__()
         self.graph, self.config = graph, config
         self.n_users, self.n_items = graph.n_users, graph.n_items
-        free = torch.randn(graph.n_nodes, config.dim) * config.init_std
-        if config.initial == "free+text":
-            # Nothing is known of a node without an edge but its text: its free part is zero and stays so.
-            free[graph.degrees.cpu() == 0] = 0
-        self.free = nn.Parameter(free)
-        lonely = torch.nonzero(graph.degrees == 0).squeeze(1)
-        if config.initial == "free+text" and len(lonely):
-            self.free.register_post_accumulate_grad_hook(partial(_without_gradient, nodes=lonely))
+        self.free = _free_part(graph.degrees, config, everywhere=config.initial == "free")
         self.language = LanguageView(texts, graph, config, self.free)
         gated = config.gate.kind == "node-layer" and config.layers > 0
         self.gate = Gate(config.layers, config.dim, config.gate.init_bias) if gated else None
@@ -66,7 +59,8 @@ class RecMind(GraphModel):
             self.register_buffer("popularity_floor", torch.zeros(()))
         self.ones = torch.ones(self.n_users, device=self.log_degree.device, dtype=self.log_degree.dtype)
         self.sequence = self._encoder() if config.sequence.weight else None
-        self.own = self._own_items() if config.sequence.weight and config.sequence.own_items else None
+        reads_own = config.sequence.weight and config.sequence.own_items
+        self.own = _free_part(graph.degrees[self.n_users :], config) if reads_own else None
 
     def _encoder(self) -> SequenceEncoder:
         settings, dim = self.config.sequence, self.config.dim
@@ -83,15 +77,6 @@ class RecMind(GraphModel):
             precision=self.config.precision,
             from_end=settings.places == "end",
         )
-
-    def _own_items(self) -> nn.Parameter:
-        free = torch.randn(self.n_items, self.config.dim) * self.config.init_std
-        unsold = torch.nonzero(self.graph.degrees[self.n_users :].cpu() == 0).squeeze(1)
-        free[unsold] = 0
-        own = nn.Parameter(free)
-        if len(unsold):
-            own.register_post_accumulate_grad_hook(partial(_without_gradient, nodes=unsold))
-        return own
 
     @property
     def reads_order(self) -> bool:
@@ -255,6 +240,18 @@ class RecMind(GraphModel):
 
     def _mix(self, graph: Tensor, language: Tensor, alpha: float | Tensor) -> Tensor:
         return score_space(torch.lerp(language, graph, alpha), self.config.score)
+
+
+def _free_part(degrees: Tensor, config: ModelConfig, *, everywhere: bool = False) -> nn.Parameter:
+    """Free vectors of nodes; of one without an edge nothing is known but its text, so its own is zero and stays so,
+    unless they are ``everywhere``."""
+    free = nn.Parameter(torch.randn(len(degrees), config.dim) * config.init_std)
+    lonely = torch.nonzero(degrees == 0).squeeze(1)  # on the device of the graph, where the gradient will be
+    if len(lonely) and not everywhere:
+        with torch.no_grad():
+            free.index_fill_(0, lonely.cpu(), 0)
+        free.register_post_accumulate_grad_hook(partial(_without_gradient, nodes=lonely))
+    return free
 
 
 def _without_gradient(table: Tensor, nodes: Tensor) -> None:

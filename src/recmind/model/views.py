@@ -213,7 +213,7 @@ class GraphModel(nn.Module):
             users, read = _to_length(users + read, read, score)
         weight, settings = self.weight_of("recent"), self.config.recent
         if weight:
-            users = add_recent(users, items, self.graph, weight, settings.decay, settings.items, unit=False)
+            users = add_recent(users, items, self.graph, weight, settings.decay, settings.items)
             users, read = _to_length(users, read, score)
         if standing.beside is not None and read is not None:
             users, items = torch.cat([users, read], dim=1), torch.cat([items, standing.beside], dim=1)
