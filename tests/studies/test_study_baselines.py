@@ -156,12 +156,15 @@ class TestBaselines:
 
 @pytest.mark.slow
 def test_what_earlier_calls_made_stays_in_the_report(folder: Path, tiny_encoder: Path):
-    def made(variants: list[str], seeds: list[int], epochs: int = 2) -> tuple[list[tuple[str, int]], str]:
+    def made(
+        variants: list[str], seeds: list[int], epochs: int = 2, turned: bool = False
+    ) -> tuple[list[tuple[str, int]], str]:
+        settings = small(tiny_encoder, epochs=epochs)
         found = run_study(
             folder / "shop",
             "baselines",
             folder / "grown",
-            settings=small(tiny_encoder, epochs=epochs),
+            settings=settings[::-1] if turned else settings,
             variants=variants,
             seeds=seeds,
             show_progress=False,
@@ -177,6 +180,9 @@ def test_what_earlier_calls_made_stays_in_the_report(folder: Path, tiny_encoder:
     assert "Not all seeds have the same settings, see the commands: LightGCN." in report
     (folder / "grown" / "runs" / "ease-s0" / "metrics.json").unlink()
     assert made(["LightGCN"], [1])[0] == [("popularity", 0), ("LightGCN", 0), ("LightGCN", 1)]
+    found, report = made(["popularity"], [1], turned=True)
+    assert found == [("popularity", 0), ("LightGCN", 0), ("popularity", 1), ("LightGCN", 1)]
+    assert "see the commands: LightGCN." in report, "popularity has the same settings, named in another order"
 
 
 @pytest.mark.slow

@@ -164,7 +164,8 @@ def _about_settings(table: pl.DataFrame) -> list[str]:
     """Variants whose seeds were run with different settings, in calls with another ``--set`` or ``--recipes``."""
     if table.is_empty():
         return []
-    differ = table.group_by("variant", maintain_order=True).agg(pl.struct("recipe", "overrides").n_unique().alias("n"))
+    settings = pl.struct("recipe", pl.col("overrides").list.sort())  # named in whatever order
+    differ = table.group_by("variant", maintain_order=True).agg(settings.n_unique().alias("n"))
     mixed = differ.filter(pl.col("n") > 1)["variant"].to_list()
     return [f"Not all seeds have the same settings, see the commands: {', '.join(mixed)}."] if mixed else []
 
