@@ -139,8 +139,7 @@ def _run(trial: Trial, args: argparse.Namespace) -> None:
     if isinstance(recipe, Path) and not recipe.exists():
         print(f"{trial.data.name} | {trial.model} | there is no {recipe}: run recmind tune first", flush=True)
         return
-    given = dict(item.split("=", 1) for item in args.settings)
-    chosen = {**settings, **given, "seed": trial.seed}
+    chosen = [*(f"{key}={json.dumps(value)}" for key, value in settings.items()), *args.settings, f"seed={trial.seed}"]
     dataset = Dataset.load(trial.data)
     if trial.reads_text:
         dataset = without_texts(dataset, trial.removed, trial.seed)

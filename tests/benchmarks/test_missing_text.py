@@ -103,6 +103,7 @@ def test_the_command_trains_once_reports_and_goes_on(tmp_path: Path, monkeypatch
     fast = {
         "model.dim": 8,
         "training.max_epochs": 2,
+        "training.temperature": 0.3,
         "training.eval_every": 1,
         "evaluation.bootstrap": 10,
         "threads": 1,
