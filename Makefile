@@ -44,7 +44,8 @@ demo: setup ## Generate a shop, train four models on it, print a comparison and 
 	@$(PY) -m recmind demo
 
 test: setup ## Run the whole test suite
-	OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -n $(WORKERS) $(ARGS)
+	@# Each worker takes one half of the files: what the tests of a file share is made once, not in every worker.
+	OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 browser: ## Install Chromium for the tests of the page (Debian and Ubuntu, as root); without it they are skipped
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \

@@ -20,6 +20,7 @@ from recmind.errors import TrainingError
 from recmind.model.recmind import RecMind
 from recmind.model.scorer import Scorer
 from recmind.model.views import GraphModel, VectorScorer
+from recmind.training.adam import Adam
 from recmind.training.calibration import calibrate, foreseen
 from recmind.training.checkpoint import (
     Progress,
@@ -100,7 +101,7 @@ class Trainer:
         # Small data in a few batches all the same: patience is counted in epochs.
         self.batch_size = min(settings.batch_size, max(1, len(self.sampler) // _MIN_STEPS))
         scale = self.batch_size / settings.learning_rate_batch if settings.learning_rate_batch else 1.0
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate * scale, fused=True)
+        self.optimizer = Adam(model.parameters(), lr=settings.learning_rate * scale)
         self.state = Progress()
         self.best: dict[str, Tensor] = {}
 
