@@ -37,11 +37,13 @@ def small(encoder: Path, epochs: int = 8) -> list[str]:
     return [
         "threads=1",
         "model.dim=4",
+        "model.sequence.optional=false",
         "model.precision=float32",
         f"language.encoder={encoder}",
         "language.device=cpu",
         "language.dtype=float32",
         "training.batch_size=32",
+        "training.temperature=0.2",
         f"training.max_epochs={epochs}",
         "training.eval_every=2",
         "training.patience=1000",

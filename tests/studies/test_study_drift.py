@@ -100,11 +100,13 @@ def small(encoder: Path) -> list[str]:
     return [
         "threads=1",
         "model.dim=4",
+        "model.sequence.optional=false",
         "model.precision=float32",
         f"language.encoder={encoder}",
         "language.device=cpu",
         "language.dtype=float32",
         "training.max_epochs=4",
+        "training.temperature=0.2",
         "training.n_negatives=4",
         "evaluation.bootstrap=10",
     ]

@@ -29,7 +29,9 @@ pytestmark = pytest.mark.slow
 SETTINGS = {
     "threads": 1,
     "model.dim": 16,
+    "model.sequence.optional": False,
     "training.max_epochs": 12,
+    "training.temperature": 0.2,
     "training.warmup_epochs": 0,
     "training.n_negatives": 32,
     "evaluation.bootstrap": 20,

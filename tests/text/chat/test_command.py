@@ -23,7 +23,15 @@ from recmind.language.encoder import TextEncoder
 from recmind.text.chat.cache import FILE
 
 KEY = "sk-very-secret-0123456789"
-QUICK = ("threads=1", "model.dim=8", "training.max_epochs=2", "training.eval_every=1", "evaluation.bootstrap=10")
+QUICK = (
+    "threads=1",
+    "model.dim=8",
+    "model.sequence.optional=false",
+    "training.temperature=0.2",
+    "training.max_epochs=2",
+    "training.eval_every=1",
+    "evaluation.bootstrap=10",
+)
 
 
 @pytest.fixture
