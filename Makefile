@@ -4,15 +4,16 @@
 VENV   := .venv
 STAMP  := $(VENV)/.installed
 PY     := $(VENV)/bin/python
-PIP    := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PIP    := $(PY) -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt
 TORCH  := $(shell sed -n '/^torch==/p' constraints.txt)
 
 # The first Python here that is new enough; choose another with `make setup PYTHON=/path/to/python`.
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
-# Two worker processes share the cores; more threads than cores inside them only slow each other down.
-WORKERS ?= 2
+# Tests often wait for a process that they have started, so that three workers keep two cores busy; more threads
+# inside them only slow each other down.
+WORKERS ?= 3
 THREADS ?= 1
 
 .DEFAULT_GOAL := help
@@ -35,6 +36,7 @@ $(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(wildcard src/recmind/k
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version): some minutes the first time"
 	@$(PYTHON) -m venv $(VENV)
 	@# torch first and pinned: resolved together with the rest, pip may choose a far larger build.
+	@# Not compiled ahead: of the 19,000 modules most are never imported.
 	@$(PIP) $(TORCH)
 	@$(PIP) --editable '.[encoder,adapters,studies,serving,test,dev]'
 	@$(PY) -c 'from recmind import kernels; print("Compiled kernels:", kernels.instruction_set() or kernels.missing + "; everything works, training is slower")'
@@ -44,7 +46,7 @@ demo: setup ## Generate a shop, train four models on it, print a comparison and 
 	@$(PY) -m recmind demo
 
 test: setup ## Run the whole test suite
-	@# Each worker takes one half of the files: what the tests of a file share is made once, not in every worker.
+	@# Each worker takes files that are neighbours: what the tests of a file share is made once, not in every worker.
 	OMP_NUM_THREADS=$(THREADS) $(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 browser: ## Install Chromium for the tests of the page (Debian and Ubuntu, as root); without it they are skipped
