@@ -11,9 +11,8 @@ TORCH  := $(shell sed -n '/^torch==/p' constraints.txt)
 PYTHON ?= $(shell for python in python3 python3.11 python3.12 python3.13; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
 
-# Tests often wait for a process that they have started, so that three workers keep two cores busy; more threads
-# inside them only slow each other down.
-WORKERS ?= 3
+# Two worker processes share the cores; more threads than cores inside them only slow each other down.
+WORKERS ?= 2
 THREADS ?= 1
 
 .DEFAULT_GOAL := help
