@@ -19,8 +19,8 @@ class Adam(torch.optim.Adam):
     """``torch.optim.Adam(fused=True)``: the same steps and the same state.
 
     torch guards these methods against being compiled along, and imports its whole compiler for that
-    (``torch._dynamo``, with sympy and ``torch.distributed``): more than a third of the time that it takes until a
-    small training is finished. Nothing here is compiled, so they are called without the guard.
+    (``torch._dynamo``, with sympy and ``torch.distributed``): nearly a third of the time that a small training
+    takes. Nothing here is compiled, so they are called without the guard.
     """
 
     add_param_group = _behind_guard(Optimizer.add_param_group)
