@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,27 @@ os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 def _cache_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep embeddings made by tests out of the person's own cache."""
     os.environ["RECMIND_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def call() -> Callable[..., tuple[str, str]]:
+    """Call a command in this process, which has imported torch already; gives what it wrote on stdout and stderr.
+
+    A process of its own is for what only a process shows: signals, imports, exit codes of the interpreter.
+    """
+    from recmind.cli import DEBUG, main
+
+    def run(*arguments: str | Path, code: int = 0) -> tuple[str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):  # of the trainings that it starts
+                patch.setenv(name, "1")
+            ended = main([str(argument) for argument in arguments])
+        assert ended == code, err.getvalue()
+        assert os.environ.get(DEBUG) or "Traceback" not in err.getvalue()
+        return out.getvalue(), err.getvalue()
+
+    return run
 
 
 @pytest.fixture(scope="session")

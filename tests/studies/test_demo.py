@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import polars as pl
@@ -27,24 +25,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def printed(folder: Path) -> str:
+def printed(call, folder: Path) -> str:
     """What the command prints; its files stay in ``folder``."""
-    command = [
-        sys.executable,
-        "-m",
-        "recmind",
-        "demo",
-        "--size",
-        "tiny",
-        "--seed",
-        "3",
-        "--out",
-        str(folder),
-        "--quiet",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return call("demo", "--size", "tiny", "--seed", "3", "--out", folder, "--quiet")[0]
 
 
 @pytest.fixture(scope="module")

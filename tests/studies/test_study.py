@@ -99,10 +99,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def studied(dataset: Path, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def studied(call, dataset: Path, tiny_encoder: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished study and what the command printed."""
     out = tmp_path_factory.mktemp("studied") / "study"
-    printed, _ = finish(start(*study_command(dataset, out, tiny_encoder)))
+    printed, _ = call(*study_command(dataset, out, tiny_encoder))
     return out, printed
 
 
@@ -142,12 +142,12 @@ class TestCommand:
         assert (studied[0] / "report.png").read_bytes().startswith(b"\x89PNG")
         assert "![" in (studied[0] / "report.md").read_text()
 
-    def test_the_recorded_command_makes_the_same_numbers(self, studied: tuple[Path, str], tmp_path: Path):
+    def test_the_recorded_command_makes_the_same_numbers(self, call, studied: tuple[Path, str], tmp_path: Path):
         row = pl.read_parquet(studied[0] / "results.parquet").row(3, named=True)
         program, *words = shlex.split(row["command"])
         words[words.index("--out") + 1] = str(tmp_path / "again")
         assert program == "recmind"
-        finish(start(*words, "--quiet"))
+        call(*words, "--quiet")
         found = json.loads((tmp_path / "again" / "metrics.json").read_text())
         assert {name: row[f"test.{name}"] for name in found["test"]} == found["test"]
 
@@ -200,7 +200,7 @@ class TestCommand:
             fcntl.flock(lock, fcntl.LOCK_EX)  # waits; the training would go on for hours
         assert not (run / "metrics.json").exists()
 
-    def test_one_run_that_fails_does_not_stop_the_others(self, dataset: Path, tiny_encoder: Path, tmp_path: Path):
+    def test_one_run_that_fails_does_not_stop_the_others(self, call, dataset: Path, tiny_encoder: Path, tmp_path: Path):
         out = tmp_path / "study"
         flags = [word for text in settings(tiny_encoder, training__max_epochs=1) for word in ("--set", text)]
         command = ["study", dataset, "--suite", "warmup", "--variants", *VARIANTS, "--out", out, *flags]
@@ -208,7 +208,7 @@ class TestCommand:
         foreign.mkdir(parents=True)
         (foreign / "letter.txt").write_text("mine")
         (out / "study.json").write_text(json.dumps({"suite": "warmup", "dataset_hash": Dataset.load(dataset).hash}))
-        printed, err = finish(start(*command), code=3)
+        printed, err = call(*command, code=3)
         assert "2 of 2: default, warm-up 5, seed 0" in err
         assert f"- default, warm-up 0, seed 0: {foreign}: the folder is not empty and is no run folder" in printed
         assert pl.read_parquet(out / "results.parquet")["variant"].to_list() == ["default, warm-up 5"]
@@ -235,9 +235,8 @@ def test_adapters_are_trained_by_the_suite(dataset: Path, tiny_encoder: Path, tm
 
 
 class TestRefused:
-    def test_unknown_suite_names_the_accepted_ones(self, dataset: Path, tmp_path: Path):
-        process = start("study", dataset, "--suite", "no-such", "--out", tmp_path / "study")
-        _, err = finish(process, code=2)
+    def test_unknown_suite_names_the_accepted_ones(self, call, dataset: Path, tmp_path: Path):
+        _, err = call("study", dataset, "--suite", "no-such", "--out", tmp_path / "study", code=2)
         assert "accepted: baselines, ablation, strata, seeds, warmup" in err
         assert not (tmp_path / "study").exists()
 
@@ -285,9 +284,9 @@ class TestRefused:
 
 
 class TestDryRun:
-    def test_says_what_would_be_run_and_makes_nothing(self, dataset: Path, tmp_path: Path):
+    def test_says_what_would_be_run_and_makes_nothing(self, call, dataset: Path, tmp_path: Path):
         out = tmp_path / "study"
-        printed, _ = finish(start("study", dataset, "--suite", "rank", "--out", out, "--seeds", "0", "7", "--dry-run"))
+        printed, _ = call("study", dataset, "--suite", "rank", "--out", out, "--seeds", "0", "7", "--dry-run")
         assert not out.exists()
         lines = printed.splitlines()
         assert lines[::2] == [

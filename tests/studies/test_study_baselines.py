@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +15,6 @@ from recmind.studies.measures import measured_run
 from recmind.studies.study import run_study
 
 SHOWN = ["RecMind default", "EASE", "LightGCN"]
-
-
-def start(*arguments: str | Path) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
-    command = [sys.executable, "-m", "recmind", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def finish(process: subprocess.Popen[str]) -> str:
-    out, err = process.communicate(timeout=280)
-    assert process.returncode == 0, err
-    assert "Traceback" not in err
-    return out
 
 
 def small(encoder: Path, epochs: int = 8) -> list[str]:
@@ -85,9 +69,10 @@ def command(folder: Path, out: Path, encoder: Path, *variants: str) -> list[str 
 
 
 @pytest.fixture(scope="module")
-def studied(folder: Path, tiny_encoder: Path) -> tuple[Path, str]:
+def studied(call, folder: Path, tiny_encoder: Path) -> tuple[Path, str]:
     out = folder / "study"
-    return out, finish(start(*command(folder, out, tiny_encoder)))
+    printed, _ = call(*command(folder, out, tiny_encoder))
+    return out, printed
 
 
 @pytest.mark.slow

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,29 +47,28 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 Studied = tuple[Path, pl.DataFrame, str]
 
 
-def studied(dataset: Path, out: Path, suite: str, variants: list[str], **settings: Any) -> Studied:
-    """The folder, the results and what the command printed."""
-    changes = SETTINGS | {key.replace("__", "."): value for key, value in settings.items()}
-    flags = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
-    command = [sys.executable, "-m", "recmind", "study", str(dataset), "--suite", suite, "--out", str(out), "--quiet"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "--variants", *variants, *flags], capture_output=True, text=True, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr
-    return out, pl.read_parquet(out / "results.parquet"), done.stdout
+@pytest.fixture(scope="module")
+def studied(call, dataset: Path) -> Callable[..., Studied]:
+    """Makes a study; gives its folder, its results and what the command printed."""
+
+    def make(out: Path, suite: str, variants: list[str], **settings: Any) -> Studied:
+        changes = SETTINGS | {key.replace("__", "."): value for key, value in settings.items()}
+        flags = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+        printed, _ = call("study", dataset, "--suite", suite, "--out", out, "--quiet", "--variants", *variants, *flags)
+        return out, pl.read_parquet(out / "results.parquet"), printed
+
+    return make
 
 
 @pytest.fixture(scope="module")
-def cold(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Studied:
+def cold(studied, tmp_path_factory: pytest.TempPathFactory) -> Studied:
     variants = ["recmind-default", "content-knn", "popularity"]
-    return studied(dataset, tmp_path_factory.mktemp("cold") / "study", "cold", variants)
+    return studied(tmp_path_factory.mktemp("cold") / "study", "cold", variants)
 
 
 @pytest.fixture(scope="module")
-def few(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Studied:
-    return studied(dataset, tmp_path_factory.mktemp("few") / "study", "few", ["recmind-default", "popularity"])
+def few(studied, tmp_path_factory: pytest.TempPathFactory) -> Studied:
+    return studied(tmp_path_factory.mktemp("few") / "study", "few", ["recmind-default", "popularity"])
 
 
 def run_of(study: Studied, variant: str) -> Path:
@@ -193,8 +190,8 @@ class TestFew:
             by_history(run_of(cold, "popularity"), Dataset.load(dataset))
 
 
-def test_gate(dataset, tmp_path):
-    out, results, printed = studied(dataset, tmp_path / "study", "gate", ["default"], training__max_epochs=3)
+def test_gate(studied, dataset, tmp_path):
+    out, results, printed = studied(tmp_path / "study", "gate", ["default"], training__max_epochs=3)
     row = results.row(0, named=True)
     for side in ("users", "items"):
         for layer in (1, 2):

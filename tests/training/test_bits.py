@@ -104,7 +104,7 @@ def test_run_after_run(trainer_of, threads: int, name: str):
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_a_resumed_run_equals_an_undisturbed_one(trainer_of, threads: int, name: str, tmp_path, monkeypatch):
+def test_a_resumed_run_equals_an_undisturbed_one(trainer_of, name: str, tmp_path, monkeypatch):
     class KilledError(Exception):
         pass
 

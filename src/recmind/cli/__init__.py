@@ -11,6 +11,8 @@ something broken), 2 wrong input or options, 3 training cannot go on,
 
 from __future__ import annotations
 
+import atexit
+import gc
 import os
 import sys
 import traceback
@@ -31,6 +33,9 @@ from recmind.cli.serve import key, serve
 from recmind.cli.study import study
 from recmind.cli.tune import tune
 from recmind.errors import RecMindError
+
+# The interpreter's last search for cycles goes through all of torch, for a second, before the process ends anyway.
+atexit.register(gc.freeze)
 
 DEBUG = "RECMIND_DEBUG"
 """Environment variable: any value but an empty one shows tracebacks."""

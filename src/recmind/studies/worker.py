@@ -8,6 +8,8 @@ gets the message of an error.
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import signal
@@ -21,6 +23,7 @@ from recmind.errors import RecMindError
 def main() -> int:
     """Read the job, train, and return the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the study decides
+    atexit.register(gc.freeze)  # as in recmind.cli
     job = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_the_study, daemon=True).start()
     from recmind.pipeline import train_run

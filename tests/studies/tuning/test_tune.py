@@ -93,10 +93,10 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tuned(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def tuned(call, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A finished tuning and what the command printed."""
     out = tmp_path_factory.mktemp("tuned") / "lightgcn"
-    printed, _ = finish(start(*command(dataset, out)))
+    printed, _ = call(*command(dataset, out))
     return out, printed
 
 
@@ -123,13 +123,13 @@ class TestCommand:
         assert {tuple(config["training"][key] for key in keys) for config in configs} == {("ndcg@10", 16, 2, 1000)}
 
     def test_the_recipe_trains_to_the_value_of_the_best_trial(
-        self, tuned: tuple[Path, str], dataset: Path, tmp_path: Path
+        self, call, tuned: tuple[Path, str], dataset: Path, tmp_path: Path
     ):
         out, printed = tuned
         recipe = out / "lightgcn.toml"
         best = pl.read_parquet(out / "trials.parquet").sort("value", descending=True).row(0, named=True)
         assert f"recmind train {dataset} --recipe {recipe} --out RUN" in printed
-        finish(start("train", dataset, "--recipe", recipe, "--out", tmp_path / "run", "--quiet"))
+        call("train", dataset, "--recipe", recipe, "--out", tmp_path / "run", "--quiet")
         found = json.loads((tmp_path / "run" / "metrics.json").read_text())
         assert found["model"] == "lightgcn"
         assert found["valid"]["ndcg@10"] == best["value"]
@@ -138,12 +138,12 @@ class TestCommand:
         assert "hide_test" not in recipe.read_text()
         assert "catch_up_epochs = 8" in recipe.read_text(), "of use to whoever trains it, and to no trial"
 
-    def test_a_recorded_command_makes_the_trial_again(self, tuned: tuple[Path, str], tmp_path: Path):
+    def test_a_recorded_command_makes_the_trial_again(self, call, tuned: tuple[Path, str], tmp_path: Path):
         row = pl.read_parquet(tuned[0] / "trials.parquet").row(2, named=True)
         program, *words = shlex.split(row["command"])
         words[words.index("--out") + 1] = str(tmp_path / "again")
         assert program == "recmind"
-        finish(start(*words, "--quiet"))
+        call(*words, "--quiet")
         found = json.loads((tmp_path / "again" / "metrics.json").read_text())
         assert found["valid"]["ndcg@10"] == row["value"]
         assert found["test"] == {}
@@ -159,10 +159,12 @@ class TestCommand:
         assert page.count("<svg") == 3
         assert not re.search(r'(src|href)="(?!#)', page)
 
-    def test_more_trials_go_on_from_those_that_are_there(self, tuned: tuple[Path, str], dataset: Path, tmp_path: Path):
+    def test_more_trials_go_on_from_those_that_are_there(
+        self, call, tuned: tuple[Path, str], dataset: Path, tmp_path: Path
+    ):
         out = Path(shutil.copytree(tuned[0], tmp_path / "lightgcn"))
         first = (out / "trials" / "0001" / "metrics.json").stat().st_mtime_ns
-        finish(start(*command(dataset, out, trials=TRIALS + 1)))
+        call(*command(dataset, out, trials=TRIALS + 1))
         assert (out / "trials" / "0001" / "metrics.json").stat().st_mtime_ns == first
         before, after = (pl.read_parquet(folder / "trials.parquet") for folder in (tuned[0], out))
         assert after["state"].to_list() == ["finished"] * (TRIALS + 1)
@@ -187,12 +189,12 @@ class TestCommand:
         recipes = [(folder / "lightgcn.toml").read_text() for folder in (out, tuned[0])]
         assert recipes[0] == recipes[1]
 
-    def test_trials_that_all_fail_end_it_with_what_they_said(self, dataset: Path, tmp_path: Path):
+    def test_trials_that_all_fail_end_it_with_what_they_said(self, call, dataset: Path, tmp_path: Path):
         space = tmp_path / "space.toml"
         space.write_text('"training.learning_rate" = { low = 1e32, high = 1e36, log = true }\n')
         arguments = command(dataset, tmp_path / "out", "--recipe", "default", trials=6)
         arguments[arguments.index("--space") + 1] = space
-        _, err = finish(start(*arguments), code=3)
+        _, err = call(*arguments, code=3)
         assert "the loss is not finite in epoch" in err
         assert pl.read_parquet(tmp_path / "out" / "trials.parquet")["state"].to_list() == ["failed"] * 3
 
@@ -216,7 +218,7 @@ class TestCommand:
 
 @pytest.mark.slow
 class TestHidden:
-    def test_other_test_items_give_the_same_trials(self, tuned: tuple[Path, str], dataset: Path, tmp_path: Path):
+    def test_other_test_items_give_the_same_trials(self, call, tuned: tuple[Path, str], dataset: Path, tmp_path: Path):
         other = tmp_path / "shop"
         other.mkdir()
         changed = bought(last=3)
@@ -224,7 +226,7 @@ class TestHidden:
         changed.write_parquet(other / "interactions.parquet")
         (other / "items.parquet").write_bytes((dataset / "items.parquet").read_bytes())
         (tmp_path / "space.toml").write_text(SPACE)
-        finish(start(*command(other, tmp_path / "out", trials=2)))
+        call(*command(other, tmp_path / "out", trials=2))
         tables = [pl.read_parquet(folder / "trials.parquet").head(2) for folder in (tmp_path / "out", tuned[0])]
         assert without_clock(tables[0]).equals(without_clock(tables[1]))
 
@@ -247,9 +249,8 @@ class TestHidden:
             assert not (run / "per_user_test.parquet").exists()
         assert not [name for name in pl.read_parquet(tuned[0] / "trials.parquet").columns if "test" in name]
 
-    def test_it_cannot_be_shown(self, dataset: Path, tmp_path: Path):
-        process = start(*command(dataset, tmp_path / "out", "--set", "split.hide_test=false"))
-        _, err = finish(process, code=2)
+    def test_it_cannot_be_shown(self, call, dataset: Path, tmp_path: Path):
+        _, err = call(*command(dataset, tmp_path / "out", "--set", "split.hide_test=false"), code=2)
         assert "--set: the tuning sets this itself" in err
         assert not (tmp_path / "out").exists()
 
@@ -266,45 +267,44 @@ class TestRefused:
             (["--space", "no-such.toml"], "the space cannot be read"),
         ],
     )
-    def test_wrong_options(self, dataset: Path, tmp_path: Path, more: list[str], message: str):
+    def test_wrong_options(self, call, dataset: Path, tmp_path: Path, more: list[str], message: str):
         arguments = command(dataset, tmp_path / "out")
         if more[0] == "--space":
             arguments = [word for word in arguments if word not in ("--space", dataset.parent / "space.toml")]
-        _, err = finish(start(*arguments, *more), code=2)
+        _, err = call(*arguments, *more, code=2)
         assert message in err
         assert not (tmp_path / "out").exists()
 
-    def test_no_trial_at_all(self, dataset: Path, tmp_path: Path):
-        _, err = finish(start(*command(dataset, tmp_path / "out", trials=0)), code=2)
+    def test_no_trial_at_all(self, call, dataset: Path, tmp_path: Path):
+        _, err = call(*command(dataset, tmp_path / "out", trials=0), code=2)
         assert "--trials: there must be a trial" in err
 
-    def test_a_wrong_space_names_every_key(self, dataset: Path, tmp_path: Path):
+    def test_a_wrong_space_names_every_key(self, call, dataset: Path, tmp_path: Path):
         space = tmp_path / "space.toml"
         space.write_text('"model.layer" = { low = 1, high = 3 }\n"training.epochs" = { low = 1, high = 3 }\n')
-        process = start("tune", dataset, "--model", "lightgcn", "--space", space, "--out", tmp_path / "out")
-        _, err = finish(process, code=2)
+        _, err = call("tune", dataset, "--model", "lightgcn", "--space", space, "--out", tmp_path / "out", code=2)
         assert "2 wrong entries" in err
         assert "model.layer: unknown setting; did you mean 'model.layers'?" in err
         assert "training.epochs: unknown setting" in err
         assert not (tmp_path / "out").exists()
 
     @pytest.mark.slow
-    def test_a_folder_of_another_tuning(self, tuned: tuple[Path, str], dataset: Path):
+    def test_a_folder_of_another_tuning(self, call, tuned: tuple[Path, str], dataset: Path):
         before = (tuned[0] / "trials.parquet").read_bytes()
-        _, err = finish(start(*command(dataset, tuned[0], "--seed", "1")), code=2)
+        _, err = call(*command(dataset, tuned[0], "--seed", "1"), code=2)
         assert "holds a tuning of another recipe settings and seed" in err
-        _, err = finish(start(*command(dataset, tuned[0], model__dim=8)), code=2)
+        _, err = call(*command(dataset, tuned[0], model__dim=8), code=2)
         assert "holds a tuning of another recipe settings and settings" in err
         assert (tuned[0] / "trials.parquet").read_bytes() == before
 
-    def test_a_folder_of_something_else(self, dataset: Path, tmp_path: Path):
+    def test_a_folder_of_something_else(self, call, dataset: Path, tmp_path: Path):
         (tmp_path / "letter.txt").write_text("mine")
-        _, err = finish(start(*command(dataset, tmp_path)), code=2)
+        _, err = call(*command(dataset, tmp_path), code=2)
         assert "holds no tuning" in err
 
 
-def test_a_dry_run_prints_the_space_and_makes_nothing(dataset: Path, tmp_path: Path):
+def test_a_dry_run_prints_the_space_and_makes_nothing(call, dataset: Path, tmp_path: Path):
     out = tmp_path / "out"
-    printed, _ = finish(start("tune", dataset, "--model", "ease", "--out", out, "--dry-run"))
+    printed, _ = call("tune", dataset, "--model", "ease", "--out", out, "--dry-run")
     assert not out.exists()
     assert tomllib.loads(printed)["model.baselines.ease.regularisation"]["log"] is True

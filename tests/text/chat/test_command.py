@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import polars as pl
 import pytest
 from safetensors.numpy import load_file
 
+from recmind.cli import DEBUG
 from recmind.config import LanguageConfig, SplitConfig
 from recmind.data.dataset import Dataset
 from recmind.data.splitting import split_dataset
@@ -34,41 +37,57 @@ QUICK = (
 )
 
 
-@pytest.fixture
-def recmind(server, tmp_path):
-    """Start a command with the server's settings and a cache of its own; wait for it unless told otherwise."""
+@dataclass
+class Commands:
+    """Commands with the server's settings and a cache of their own."""
 
-    def start(*arguments: str | Path, cache: str = "cache", chat: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+    url: str
+    folder: Path
+    call: Callable[..., tuple[str, str]]
+
+    def words(self, arguments: tuple[str | Path, ...], chat: tuple[str, ...]) -> list[str | Path]:
         settings = (
             "text.user_view=reviews",
             "text.profiles.writer=chat",
             "text.profiles.model=tiny",
-            f"text.profiles.base_url={server.url}",
+            f"text.profiles.base_url={self.url}",
             "text.profiles.api_key_env=CHAT_KEY",
             "text.profiles.backoff=0.001",
             "text.profiles.retries=30",
             *chat,
         )
-        flags = [part for setting in settings for part in ("--set", setting)]
-        environment = {**os.environ, "CHAT_KEY": KEY, "RECMIND_CACHE": str(tmp_path / cache), "RECMIND_DEBUG": "1"}
+        return [*arguments, *[part for setting in settings for part in ("--set", setting)]]
+
+    def environment(self, cache: str) -> dict[str, str]:
+        return {"CHAT_KEY": KEY, "RECMIND_CACHE": str(self.folder / cache), DEBUG: "1"}  # tracebacks hold no key either
+
+    def done(
+        self, *arguments: str | Path, cache: str = "cache", chat: tuple[str, ...] = (), code: int = 0
+    ) -> tuple[str, str]:
+        """What a command wrote on stdout and stderr."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment(cache).items():
+                patch.setenv(name, value)
+            out, err = self.call(*self.words(arguments, chat), code=code)
+        assert KEY not in out + err
+        return out, err
+
+    def started(self, *arguments: str | Path, chat: tuple[str, ...] = ()) -> subprocess.Popen[str]:
+        """A command in a process of its own, for signals."""
         return subprocess.Popen(
-            [sys.executable, "-m", "recmind", *map(str, arguments), *flags],
+            [sys.executable, "-m", "recmind", *map(str, self.words(arguments, chat))],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=environment,
+            env={**os.environ, **self.environment("cache")},
             # A job in the background ignores Ctrl-C, and its children would too.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
-    return start
 
-
-def finish(process: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
-    out, err = process.communicate(timeout=250)
-    assert process.returncode == code, err
-    assert KEY not in out + err
-    return out, err
+@pytest.fixture
+def recmind(server, call, tmp_path) -> Commands:
+    return Commands(server.url, tmp_path, call)
 
 
 def train_flags(out: Path) -> list[str | Path]:
@@ -88,7 +107,7 @@ def files_with(folder: Path, secret: str) -> list[Path]:
 
 def test_a_dry_run_tells_what_it_would_do_and_sends_nothing(server, recmind, dataset_folder):
     prices = ("text.profiles.price_per_million_input=1000", "text.profiles.price_per_million_output=1000")
-    out, _ = finish(recmind("profiles", dataset_folder, "--dry-run", chat=prices))
+    out, _ = recmind.done("profiles", dataset_folder, "--dry-run", chat=prices)
     lines = dict(line.split("  ", 1) for line in out.splitlines() if "  " in line)
     assert lines["users"].strip() == "30, 30 different prompts"
     assert lines["to ask"].strip() == "30"
@@ -110,7 +129,7 @@ def test_from_an_endpoint_that_fails_half_of_the_time_to_a_trained_run(
     server.behave = half_failing
     table = tmp_path / "profiles.parquet"
     patient = ("text.profiles.timeout=0.5",)
-    out, err = finish(recmind("profiles", dataset_folder, "--out", table, chat=patient))
+    out, err = recmind.done("profiles", dataset_folder, "--out", table, chat=patient)
     assert "30 users have a profile by the chat model, 0 the template's." in out
     assert "recmind train" in out
     assert "Writing profiles" in err
@@ -124,7 +143,7 @@ def test_from_an_endpoint_that_fails_half_of_the_time_to_a_trained_run(
 
     server.clear()
     run = tmp_path / "run"
-    finish(recmind("train", dataset_folder, *train_flags(run), chat=patient))
+    recmind.done("train", dataset_folder, *train_flags(run), chat=patient)
     assert server.requests == []
     noted = json.loads((run / "environment.json").read_text())["encoder"]
     assert noted["profiles"]["model"] == "tiny"
@@ -136,7 +155,7 @@ def test_from_an_endpoint_that_fails_half_of_the_time_to_a_trained_run(
     # The same answers without any failure, asked for by the training itself, give the same bits.
     server.behave = lambda exchange, request, nth: exchange.answer()
     other = tmp_path / "other"
-    finish(recmind("train", dataset_folder, *train_flags(other), cache="cache2"))
+    recmind.done("train", dataset_folder, *train_flags(other), cache="cache2")
     assert len(server.requests) == 30
     assert (other / "model.safetensors").read_bytes() == (run / "model.safetensors").read_bytes()
     assert files_with(tmp_path, KEY) == []
@@ -154,7 +173,7 @@ def test_killed_in_the_middle_it_asks_only_for_what_is_missing(server, recmind, 
             exchange.answer()
 
     server.behave = twelve_answers
-    with recmind(*arguments, chat=("text.profiles.concurrency=3",)) as process:
+    with recmind.started(*arguments, chat=("text.profiles.concurrency=3",)) as process:
         deadline = time.monotonic() + 200
         while len(server.requests) < 15 and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -167,7 +186,7 @@ def test_killed_in_the_middle_it_asks_only_for_what_is_missing(server, recmind, 
     answered = set(server.prompts[:12])
     server.clear()
     server.behave = lambda exchange, request, nth: exchange.answer()
-    finish(recmind(*arguments, *(["--resume"] if command == "train" else [])))
+    recmind.done(*arguments, *(["--resume"] if command == "train" else []))
     assert Counter(server.prompts).most_common(1)[0][1] == 1
     assert len(server.prompts) == 30 - n_kept
     assert not answered & set(server.prompts)
@@ -177,7 +196,7 @@ def test_killed_in_the_middle_it_asks_only_for_what_is_missing(server, recmind, 
 @pytest.mark.slow
 def test_interrupted_it_says_so_and_keeps_what_came(server, recmind, dataset_folder, tmp_path):
     server.behave = lambda exchange, request, nth: exchange.stall() if exchange.number >= 9 else exchange.answer()
-    with recmind("profiles", dataset_folder, "--quiet", chat=("text.profiles.concurrency=3",)) as process:
+    with recmind.started("profiles", dataset_folder, "--quiet", chat=("text.profiles.concurrency=3",)) as process:
         while len(server.requests) < 9 + 3 and process.poll() is None:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
@@ -191,7 +210,7 @@ def test_interrupted_it_says_so_and_keeps_what_came(server, recmind, dataset_fol
 class TestRefused:
     def test_a_wrong_key(self, server, recmind, dataset_folder, tmp_path):
         server.behave = lambda exchange, request, nth: exchange.send(f"Incorrect API key provided: {KEY}", 401)
-        _, err = finish(recmind("train", dataset_folder, *train_flags(tmp_path / "run")), 3)
+        _, err = recmind.done("train", dataset_folder, *train_flags(tmp_path / "run"), code=3)
         assert "error: " + server.url in err
         assert "the endpoint refuses access (HTTP 401)" in err
         assert "CHAT_KEY" in err
@@ -200,26 +219,26 @@ class TestRefused:
 
     def test_too_many_failures(self, server, recmind, dataset_folder):
         server.behave = lambda exchange, request, nth: exchange.answer("nonsense")
-        _, err = finish(recmind("profiles", dataset_folder, "--quiet"), 3)
+        _, err = recmind.done("profiles", dataset_folder, "--quiet", code=3)
         assert "too many users have no usable answer" in err
         assert "answer not JSON" in err
 
     def test_a_key_pasted_in_the_place_of_its_name(self, server, recmind, dataset_folder):
-        _, err = finish(recmind("profiles", dataset_folder, chat=(f"text.profiles.api_key_env={KEY}",)), 2)
+        _, err = recmind.done("profiles", dataset_folder, chat=(f"text.profiles.api_key_env={KEY}",), code=2)
         assert "text.profiles.api_key_env: got a value that is not shown" in err
 
     def test_a_key_pasted_where_there_is_no_setting(self, server, recmind, dataset_folder):
-        _, err = finish(recmind("profiles", dataset_folder, chat=(f"text.profiles.api_key={KEY}",)), 2)
+        _, err = recmind.done("profiles", dataset_folder, chat=(f"text.profiles.api_key={KEY}",), code=2)
         assert "text.profiles.api_key: unknown setting; did you mean 'text.profiles.api_key_env'?" in err
 
     def test_a_view_without_texts(self, server, recmind, dataset_folder):
-        _, err = finish(recmind("profiles", dataset_folder, "--dry-run", chat=("text.user_view=items",)), 2)
+        _, err = recmind.done("profiles", dataset_folder, "--dry-run", chat=("text.user_view=items",), code=2)
         assert 'text.profiles.writer = "chat" needs "reviews" or "titles"' in err
 
 
 def test_the_split_says_what_may_be_in_a_prompt(server, recmind, dataset_folder):
     """With `valid-only` the row that leave-one-out would hold out for validation is trained on."""
-    out, _ = finish(recmind("profiles", dataset_folder, "--dry-run", "--split", "valid-only"))
+    out, _ = recmind.done("profiles", dataset_folder, "--dry-run", "--split", "valid-only")
     dataset = Dataset.load(dataset_folder)
     train = split_dataset(dataset, SplitConfig(kind="valid-only")).train
     assert (train.users == 0).sum() == 4
