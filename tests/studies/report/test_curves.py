@@ -26,6 +26,22 @@ def test_many_names_stand_below_the_lines(lines: int, below: bool):
     assert box.y0 >= 0, "cut off"
 
 
+@pytest.mark.parametrize("letters", [5, 17, 30, 60])
+def test_long_names_below_leave_the_figure_its_width(letters: int):
+    from matplotlib.figure import Figure
+
+    from recmind.studies.report.curves import legend
+
+    with matplotlib.rc_context({"font.size": 7.5, "legend.fontsize": 7.5}):
+        sheet = Figure(figsize=(4.8, 5.0), layout="constrained")
+        axis = sheet.subplots()
+        for number in range(9):
+            axis.plot([0, 1], [0, number], label=f"{number}".ljust(letters, "n"))
+        legend(axis)
+        sheet.draw_without_rendering()
+    assert axis.get_window_extent().width > 0.6 * sheet.bbox.width
+
+
 def test_without_lines_there_are_no_names():
     from matplotlib.figure import Figure
 

@@ -20,6 +20,12 @@ _LINES = 9
 _AMONG = 5
 """Names that have room among the lines."""
 
+_WIDTH = 75
+"""Letters beside one another below a figure, of which the mark of a line takes eight."""
+
+_HEIGHT = 13
+"""Rows of a figure, as of bars, without names below it."""
+
 
 def learning_curves(results: pl.DataFrame, out: Path) -> list[Figure]:
     """Validation by epoch, and by seconds of training, of every variant that is trained in epochs."""
@@ -52,9 +58,10 @@ def learning_curves(results: pl.DataFrame, out: Path) -> list[Figure]:
         axis.set(xlabel="seconds of training, first seed", ylabel=f"{metric}, validation", xscale="log")
         legend(axis)
 
+    rows = _HEIGHT + -(-len(found) // _columns(list(found))) if len(found) > _AMONG else 0
     return [
-        Figure(f"Validation by epoch: mean and range over seeds{which}", by_epoch),
-        Figure(f"Validation by time{which}", by_time),
+        Figure(f"Validation by epoch (band: seeds){which}", by_epoch, rows),
+        Figure(f"Validation by time{which}", by_time, rows),
     ]
 
 
@@ -74,8 +81,13 @@ def stability(results: pl.DataFrame, out: Path) -> Figure:
 
 def legend(axis: Axes) -> None:
     """Name the lines, where there are some: among them, or below where many names would lie on them."""
-    named = len(axis.get_legend_handles_labels()[0])
-    if named > _AMONG:
-        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=3)
-    elif named:
+    names = axis.get_legend_handles_labels()[1]
+    if len(names) > _AMONG:
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=_columns(names))
+    elif names:
         axis.legend()
+
+
+def _columns(names: list[str]) -> int:
+    """Columns of names that are no wider than the figure: with wider ones nothing is left for the lines."""
+    return max(1, min(3, _WIDTH // (max(map(len, names)) + 8)))

@@ -82,16 +82,20 @@ def sweeps_section(results: pl.DataFrame, out: Path) -> list[Part]:
     if not (shown := shown_metrics(results)) or "swept" not in results.columns:
         return []
     swept = results.filter(pl.col("swept").is_not_null())
+    whole = results.drop(name for name in results.columns if results[name].null_count())
+    bounds = [f"{shown[-1]}.{end}" for end in ("low", "high") if f"test.{shown[-1]}.{end}" in whole.columns]
+    measured = [*shown[-2:], *bounds]
     figures, lines = [], []
     for key in swept["swept"].unique(maintain_order=True):
         lines_of_key = {}
         for recipe in swept.filter(swept=key)["recipe"].unique(maintain_order=True):
             rows = swept.filter(swept=key, recipe=recipe).to_dicts() + _own(results, recipe, key, out)
-            points = _points(rows, shown[-2:])
+            points = _points(rows, measured)
             lines_of_key[recipe] = points
             for value, means in points.items():
-                lines.append([key, recipe, f"{value:g}", *(f"{mean:.4f}" for mean in means)])
-        figures.append(Figure(f"{key}: {shown[-1]}, test", _by_value(lines_of_key, key, shown[-1])))
+                lines.append([key, recipe, f"{value:g}", *(f"{mean:.4f}" for mean in means[: len(shown[-2:])])])
+        band = " (band: 95% over users)" if bounds else ""
+        figures.append(Figure(f"{key}: {shown[-1]}, test{band}", _by_value(lines_of_key, key, measured, shown[-1])))
     table = Table(["setting", "recipe", "value", *shown[-2:]], lines)
     return [Part("Sweeps", [*figures, table])]
 
@@ -113,10 +117,16 @@ def _points(rows: list[dict[str, Any]], metrics: list[str]) -> dict[float, list[
     }
 
 
-def _by_value(points: dict[str, dict[float, list[float]]], key: str, metric: str) -> Any:
+def _by_value(points: dict[str, dict[float, list[float]]], key: str, measured: list[str], metric: str) -> Any:
+    """Means by value, with the interval over the users where it was measured: most of a line is chance without it."""
+
     def draw(axis: Axes) -> None:
         for recipe, means in points.items():
-            axis.plot(list(means), [mean[-1] for mean in means.values()], marker="o", ms=4, label=recipe)
+            found = dict(zip(measured, zip(*means.values(), strict=True), strict=True))
+            line = axis.plot(list(means), found[metric], marker="o", ms=4, label=recipe)[0]
+            if f"{metric}.high" in found:
+                low, high = found[f"{metric}.low"], found[f"{metric}.high"]
+                axis.fill_between(list(means), low, high, color=line.get_color(), alpha=0.15, lw=0)
         axis.set(xlabel=key, ylabel=metric)
         if key != "model.alpha":
             axis.set_xscale("log")
