@@ -94,7 +94,7 @@ def sweeps_section(results: pl.DataFrame, out: Path) -> list[Part]:
             lines_of_key[recipe] = points
             for value, means in points.items():
                 lines.append([key, recipe, f"{value:g}", *(f"{mean:.4f}" for mean in means[: len(shown[-2:])])])
-        band = " (band: 95% over users)" if bounds else ""
+        band = " (band: 95%)" if bounds else ""
         figures.append(Figure(f"{key}: {shown[-1]}, test{band}", _by_value(lines_of_key, key, measured, shown[-1])))
     table = Table(["setting", "recipe", "value", *shown[-2:]], lines)
     return [Part("Sweeps", [*figures, table])]
