@@ -210,8 +210,7 @@ class KilledError(Exception):
 
 
 class TestResume:
-    @pytest.mark.parametrize("at", [(2, 3), (3, 1), (4, 2), (5, 2)], ids=str)
-    @pytest.mark.parametrize("queue", [0, 10])
+    @pytest.mark.parametrize(("queue", "at"), [(10, (2, 3)), (0, (3, 1)), (10, (4, 2)), (0, (5, 2))], ids=str)
     def test_killed_within_the_language_training_it_ends_as_undisturbed(self, trainer_of, at, queue, monkeypatch):
         settings = {
             "training__checkpoint_seconds": 0.0,
