@@ -80,16 +80,6 @@ class TestHelp:
 
 
 class TestWrongUse:
-    @pytest.fixture
-    def here(self, capsys: pytest.CaptureFixture[str]):
-        """Run the command inside this process, which saves importing torch each time."""
-
-        def run(*arguments: str | Path) -> tuple[int, str]:
-            code = main([str(argument) for argument in arguments])
-            return code, capsys.readouterr().err
-
-        return run
-
     def test_unknown_command(self):
         done = recmind("trian", "data")
         assert done.returncode == 2
@@ -123,29 +113,25 @@ class TestWrongUse:
         assert done.returncode == 2
         assert "--columns: a column must read ours=yours" in done.stderr
 
-    def test_missing_dataset(self, here, tmp_path: Path):
-        code, message = here("train", tmp_path / "none", "--out", tmp_path / "run")
-        assert code == 2
+    def test_missing_dataset(self, call, tmp_path: Path):
+        _, message = call("train", tmp_path / "none", "--out", tmp_path / "run", code=2)
         assert f"{tmp_path / 'none'}: there is no such dataset folder" in message
         assert "Traceback" not in message
         assert not (tmp_path / "run").exists()
 
-    def test_bad_settings_are_all_named(self, here, tmp_path: Path):
+    def test_bad_settings_are_all_named(self, call, tmp_path: Path):
         wrong = ("--set", "model.layer=3", "--set", "training.loss=hinge")
-        code, message = here("train", tmp_path, "--out", tmp_path / "run", *wrong)
-        assert code == 2
+        _, message = call("train", tmp_path, "--out", tmp_path / "run", *wrong, code=2)
         assert "did you mean 'model.layers'" in message
         assert "training.loss: got 'hinge'" in message
 
-    def test_unknown_recipe(self, here, tmp_path: Path):
-        code, message = here("train", tmp_path, "--out", tmp_path / "run", "--recipe", "none")
-        assert code == 2
+    def test_unknown_recipe(self, call, tmp_path: Path):
+        _, message = call("train", tmp_path, "--out", tmp_path / "run", "--recipe", "none", code=2)
         assert f"accepted: {', '.join(recipe_names())}" in message
 
     @pytest.mark.parametrize("command", ["evaluate", "recommend"])
-    def test_missing_run(self, here, command: str, tmp_path: Path):
-        code, message = here(command, tmp_path / "none")
-        assert code == 2
+    def test_missing_run(self, call, command: str, tmp_path: Path):
+        _, message = call(command, tmp_path / "none", code=2)
         assert str(tmp_path / "none") in message
         assert "Traceback" not in message
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import matplotlib
 from cycler import cycler
 from matplotlib import figure as figures
+from PIL import Image
 
 from recmind.files import write_atomic
 from recmind.studies.report.blocks import Figure
@@ -92,7 +93,10 @@ def write_png(drawn: Sequence[Figure], file: Path) -> None:
             for axis in here[len(row) :]:
                 axis.set_visible(False)
         # A colour by its place in the cycle is looked up as late as here.
-        write_atomic(file, lambda path: sheet.savefig(path, format="png", dpi=110))
+        sheet.savefig(drawing := io.BytesIO(), format="png", dpi=110)
+    # Few colours are there: with a palette of them the file is a third as large.
+    few = Image.open(drawing).convert("RGB").quantize(colors=128)
+    write_atomic(file, lambda path: few.save(path, format="png", optimize=True))
 
 
 def _height(figure: Figure) -> float:
