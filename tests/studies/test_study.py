@@ -213,6 +213,11 @@ class TestCommand:
         assert f"- default, warm-up 0, seed 0: {foreign}: the folder is not empty and is no run folder" in printed
         assert pl.read_parquet(out / "results.parquet")["variant"].to_list() == ["default, warm-up 5"]
         assert (foreign / "letter.txt").read_text() == "mine"
+        # Asked for with other settings, the one that is there is not made again, and stays in the report.
+        again = ["study", dataset, "--suite", "warmup", "--variants", VARIANTS[1], "--out", out, *flags]
+        printed, _ = call(*again, "--set", "training.learning_rate=0.5", code=3)
+        assert "- default, warm-up 5, seed 0 (what an earlier call made of it is in this report): " in printed
+        assert pl.read_parquet(out / "results.parquet")["variant"].to_list() == ["default, warm-up 5"]
 
 
 @pytest.mark.slow

@@ -53,7 +53,8 @@ def tune(
     recipe:
         Recipe that the trials change.
     space:
-        TOML file of what may be tried. Without it the model's own, which `--dry-run` prints.
+        TOML file of what may be tried. Without it the model's own, of a recipe that has one that of the recipe;
+        `--dry-run` prints it.
     settings:
         A setting as `key=value` for every trial, for instance `training.max_epochs=100`; repeat it for more. Give all
         models that are to be compared the same.
@@ -69,7 +70,7 @@ def tune(
 
     if dry_run:
         make_task(dataset, model, recipe=recipe, space=space, settings=settings, seed=seed)
-        print(space_text(model, space).rstrip())
+        print(space_text(model, space, recipe=recipe).rstrip())
         return
     found = run_tune(
         dataset,

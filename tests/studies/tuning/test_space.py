@@ -32,20 +32,40 @@ def at(tree: Any, key: str) -> Any:
     return tree
 
 
+SHIPPED = [*(("default", model) for model in model_names()), ("paper", "recmind")]
+
+
 def test_every_model_has_a_space_and_every_space_a_model():
     assert space_names() == sorted(model_names())
 
 
-@pytest.mark.parametrize("model", model_names())
+def test_a_recipe_with_a_space_of_its_own_keeps_its_method():
+    """The paper's equations are in all trials; what is searched are numbers that it leaves open."""
+    own, other = load_space("recmind", recipe="paper"), load_space("recmind")
+    assert {"model.initial", "model.projection", "model.sequence.weight"} <= set(other.ranges)
+    assert not any("sequence" in key or "text" in key for key in own.ranges)
+    method = {"model.initial", "model.projection", "model.score", "model.gate.kind", "training.loss"}
+    assert not method & set(own.ranges)
+
+
+def test_a_file_of_a_recipe_has_the_space_of_the_model(tmp_path: Path):
+    recipe = tmp_path / "paper.toml"
+    recipe.write_text('recipe = "paper"\n', encoding="utf-8")
+    assert load_space("recmind", recipe=str(recipe)).ranges == load_space("recmind").ranges
+    assert load_space("ease", recipe="paper").ranges == load_space("ease").ranges
+
+
+@pytest.mark.parametrize(("recipe", "model"), SHIPPED)
 class TestShipped:
-    def test_keys_are_settings_that_no_trial_has_in_common(self, model: str):
-        space = load_space(model)
+    def test_keys_are_settings_that_no_trial_has_in_common(self, recipe: str, model: str):
+        space = load_space(model, recipe=recipe)
         assert set(space.ranges) <= set(setting_names())
         assert not set(space.ranges) & {"seed", "model.name", "model.dim", *PROTOCOL}
 
-    def test_holds_the_settings_of_the_recipe(self, model: str):
+    def test_holds_the_settings_of_the_recipe(self, recipe: str, model: str):
         """So the first trial of every model is the recipe itself, and tuning cannot end below it on validation."""
-        config, space = load_config("default", model=model).model_dump(mode="json"), load_space(model)
+        config = load_config(recipe, model=model).model_dump(mode="json")
+        space = load_space(model, recipe=recipe)
         own = space.settings(lambda key, one: at(config, key))
         outside = {key: value for key, value in own.items() if value != at(config, key)}
         outside |= {
@@ -57,14 +77,14 @@ class TestShipped:
         conditional = {key for key, one in space.ranges.items() if one.when and own.get(key) == one.otherwise}
         assert outside.keys() <= conditional
 
-    def test_its_starts_are_accepted(self, model: str):
-        for start in load_space(model).starts:
-            load_config("default", model=model, overrides=start)
+    def test_its_starts_are_accepted(self, recipe: str, model: str):
+        for start in load_space(model, recipe=recipe).starts:
+            load_config(recipe, model=model, overrides=start)
 
     @pytest.mark.parametrize("last", [False, True])
-    def test_its_corners_are_accepted(self, model: str, last: bool):
-        settings = load_space(model).settings(lambda key, one: ends(one, last))
-        config = load_config("default", model=model, overrides=settings).model_dump(mode="json")
+    def test_its_corners_are_accepted(self, recipe: str, model: str, last: bool):
+        settings = load_space(model, recipe=recipe).settings(lambda key, one: ends(one, last))
+        config = load_config(recipe, model=model, overrides=settings).model_dump(mode="json")
         assert {key: at(config, key) for key in settings} == settings
 
 

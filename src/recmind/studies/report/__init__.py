@@ -65,7 +65,7 @@ def write_report(
             Part("Time and memory", [*cost_table(results), *costs(results)]),
         ]
     if failed:
-        parts.append(Part("Failed", [Text(f"- {name}: {message}") for name, message in failed.items()]))
+        parts.append(Part("Failed", _failures(results, failed)))
     commands = [Part("Commands", _commands(results))] if results.height else []
     return write_parts(title, chosen.question, parts, commands, out)
 
@@ -92,6 +92,14 @@ def _picture(drawn: Sequence[Figure], out: Path) -> list[Part]:
         return [Part("Figure", [Text(_NO_FIGURES)])]
     write_png(drawn, out / PLOT)
     return [Part("Figure", [Text(f"![all figures of this report]({PLOT})")])]
+
+
+def _failures(results: pl.DataFrame, failed: dict[str, str]) -> list[Text]:
+    """A line for each failed run; where an earlier call has made it, its row stands in the report all the same."""
+    rows = results.select("variant", "seed").rows() if results.height else []
+    there = {f"{variant}, seed {seed}" for variant, seed in rows}
+    kept = " (what an earlier call made of it is in this report)"
+    return [Text(f"- {name}{kept if name in there else ''}: {message}") for name, message in failed.items()]
 
 
 def _commands(results: pl.DataFrame) -> list[Text | Code]:

@@ -1,4 +1,4 @@
-"""What a search may try: a TOML file of ranges, one for every model.
+"""What a search may try: a TOML file of ranges, one for every model, and for a recipe that has its own.
 
 Each entry of the file is a setting by its dotted key and what it may be::
 
@@ -34,7 +34,7 @@ from typing import Any, Final
 
 from pydantic import Field, ValidationError, model_validator
 
-from recmind.config import Settings, load_config, setting_names
+from recmind.config import Settings, load_config, recipe_names, setting_names
 from recmind.errors import ConfigError
 
 PROTOCOL: Final[dict[str, Any]] = {
@@ -48,6 +48,7 @@ PROTOCOL: Final[dict[str, Any]] = {
 _NOT_SEARCHED: Final = ("seed", "recipe", "device", "threads", "model.name", *PROTOCOL)
 _NO_SECTIONS: Final = ("split.", "evaluation.")
 _START: Final = "start"
+_FOLDER: Final = resources.files("recmind") / "recipes" / "spaces"
 
 Value = bool | int | float | str | list[Any]
 Draw = Callable[[str, "Range"], Any]
@@ -143,12 +144,14 @@ class Space:
 
 def space_names() -> list[str]:
     """Models for which a space comes with the package."""
-    folder = resources.files("recmind") / "recipes" / "spaces"
-    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    return sorted(entry.name.removesuffix(".toml") for entry in _FOLDER.iterdir() if entry.name.endswith(".toml"))
 
 
-def space_text(model: str, path: Path | None = None) -> str:
-    """The text of the space of a model that comes with the package, or of a file.
+def space_text(model: str, path: Path | None = None, *, recipe: str = "default") -> str:
+    """The text of a file, or of the space of a model that comes with the package.
+
+    A shipped recipe may have a space of its own for a model, where another one would leave its method:
+    ``spaces/<recipe>/<model>.toml`` in place of ``spaces/<model>.toml``.
 
     Raises
     ------
@@ -162,7 +165,9 @@ def space_text(model: str, path: Path | None = None) -> str:
             raise ConfigError(f"the space cannot be read: {error}", where="--space", got=str(path)) from error
     if model not in space_names():
         raise ConfigError("there is no search space for the model", where="--model", got=model, accepted=space_names())
-    return (resources.files("recmind") / "recipes" / "spaces" / f"{model}.toml").read_text(encoding="utf-8")
+    own = _FOLDER / recipe / f"{model}.toml" if recipe in recipe_names() else None
+    chosen = own if own is not None and own.is_file() else _FOLDER / f"{model}.toml"
+    return chosen.read_text(encoding="utf-8")
 
 
 def load_space(model: str, path: Path | None = None, *, recipe: str = "default") -> Space:
@@ -176,7 +181,7 @@ def load_space(model: str, path: Path | None = None, *, recipe: str = "default")
     """
     where = str(path) if path is not None else f"space of {model!r}"
     try:
-        tree = tomllib.loads(space_text(model, path))
+        tree = tomllib.loads(space_text(model, path, recipe=recipe))
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"the space is not valid TOML: {error}", where=where) from error
     starts = tree.pop(_START, [])

@@ -92,7 +92,7 @@ def tune(
     seed:
         Of the search and of training.
     space:
-        TOML file of ranges (:mod:`recmind.studies.tuning.space`); by default the model's own.
+        TOML file of ranges (:mod:`recmind.studies.tuning.space`); by default the model's own, or the recipe's for it.
     settings:
         ``key=value`` for every trial, such as ``training.max_epochs=100``.
 
@@ -112,7 +112,8 @@ def tune(
     import_optuna()
     wanted = trials if task.space.searched else 1
     with claimed(folder, _MARK, _mark(task), "tuning") as lock:
-        write_atomic(folder / "space.toml", lambda path: path.write_text(space_text(model, space), encoding="utf-8"))
+        text = space_text(model, space, recipe=recipe)
+        write_atomic(folder / "space.toml", lambda path: path.write_text(text, encoding="utf-8"))
         search = Search(task.space, folder / DATABASE, seed=seed, first=_own_settings(task))
         for one in search.ended():
             _slim(folder / "trials" / f"{one.number:04}")
