@@ -116,7 +116,8 @@ def train_run(
         if fitted is not None and config.training.catch_up_epochs:
             with clock("catch up"):
                 factor = (fitted.calibrated or {}).get("popularity_factor", 1.0)
-                tensors |= RunModel(trained.config, split, tensors, factor).caught_up(show_progress=show_progress)
+                known = RunModel(trained.config, split, tensors, factor, fitted.best_epoch)
+                tensors |= known.caught_up(show_progress=show_progress)
         run.write_model(tensors)
         with clock("evaluate"):
             results = {

@@ -158,6 +158,31 @@ class TestCompareRuns:
         [[found]] = compare_runs({"a": runs_of(*one), "b": runs_of(*other)}, [("a", "b")], metrics=["ndcg@20"], n=2000)
         assert found.p_bootstrap > 0.05
 
+    def test_five_runs_against_one_of_the_same_model_are_not_significant(self):
+        """Whoever is rarely hit has a mean that is a little above one run often, and far below it seldom."""
+        rng = np.random.default_rng(2)
+        of_means, of_pairs = [], []
+        for _ in range(40):
+            chance = rng.beta(0.5, 4, (1, 2000))
+            hits = np.where(rng.random((6, 2000)) < chance, 1 / np.log2(1 + rng.integers(1, 41, (6, 2000))), 0.0)
+            models = {"five": runs_of(*hits[:5].tolist()), "one": runs_of(hits[5].tolist())}
+            [[found]] = compare_runs(models, [("five", "one")], metrics=["ndcg@20"], n=20)
+            assert found.mean == pytest.approx(hits[:5].mean())
+            of_pairs.append(found.p_wilcoxon)
+            of_means.append(wilcoxon(hits[:5].mean(0) - hits[5]))
+        assert np.mean(np.array(of_pairs) < 0.05) <= 0.1
+        assert np.mean(np.array(of_means) < 0.05) > 0.5  # what ranks of unequal means would say
+
+    def test_ranks_are_of_as_many_runs_as_both_have(self):
+        one, other = (
+            runs_of([0.1, 0.5, 0.3], [0.2, 0.1, 0.4], [0.9, 0.9, 0.9]),
+            runs_of([0.2, 0.2, 0.2], [0.3, 0.1, 0.2]),
+        )
+        [[found]] = compare_runs({"a": one, "b": other}, [("a", "b")], metrics=["ndcg@20"], n=20)
+        [[same]] = compare_runs({"a": one[:2], "b": other}, [("a", "b")], metrics=["ndcg@20"], n=20)
+        assert (found.p_wilcoxon, found.wins, found.losses) == (same.p_wilcoxon, same.wins, same.losses) != (1.0, 3, 0)
+        assert found.mean > same.mean
+
     def test_other_users_are_refused(self):
         other = pl.DataFrame({"user": [0, 2], "ndcg@20": [0.1, 0.2]})
         with pytest.raises(DataError, match="not of the same users"):

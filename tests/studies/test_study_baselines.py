@@ -95,7 +95,7 @@ class TestBaselines:
     def test_the_report_holds_ours_against_each(self, studied: tuple[Path, str]):
         out, printed = studied
         report = (out / "report.md").read_text()
-        assert "Tuned on validation: LightGCN." in report
+        assert "on which data they were tuned: LightGCN." in report
         assert "not tuned for this dataset: EASE." in report
         lines = report.partition("## RecMind default against each")[2].partition("## In use")[0].splitlines()
         cells = [line.strip("| ").split(" | ") for line in lines]

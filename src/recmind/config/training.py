@@ -55,11 +55,19 @@ class TrainingConfig(Settings):
     (`model.recent.weight` is only the start then), how much what came after them and how much histories in their order,
     where `model.transitions.weight` and `model.sequence.weight` are not 0, by how much the popularity term of
     `recmind` is too large, and from how many interactions on it tells items apart."""
-    catch_up_epochs: Annotated[int, Field(ge=0)] = 0
+    catch_up_epochs: Annotated[int, Field(ge=0)] | Literal["anew"] = 0
     """When all is measured, train on for so many epochs, with a third of the step size, on the held-out interactions
-    too: for the lists in use, which are made when these are known. What is measured stays without."""
+    too: for the lists in use, which are made when these are known. `anew` trains from the start with them, for as many
+    epochs as the best one had, which slow learners need. What is measured stays without."""
     checkpoint_seconds: Annotated[float, Field(ge=0.0)] = 60.0
     """Write a checkpoint at the end of an epoch when the last one is older than this."""
+
+    @field_validator("catch_up_epochs", mode="before")
+    @classmethod
+    def _epochs_or_anew(cls, value: object) -> object:
+        if value != "anew" and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
+            raise ValueError("input should be a whole number that is not negative, or 'anew'")
+        return value
 
     @field_validator("temperature", mode="before")
     @classmethod

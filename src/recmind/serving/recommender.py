@@ -83,7 +83,7 @@ class Recommender:
                 )
         split = folder.read_split(users.height, items.height, config.split.kind)
         adapters = folder / Files.ADAPTERS
-        trained = RunModel(config, split, tensors, folder.popularity_factor())
+        trained = RunModel(config, split, tensors, folder.popularity_factor(), folder.best_epoch())
         return cls(trained, users, items, adapters if adapters.is_dir() else None)
 
     def recommend(

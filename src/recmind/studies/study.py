@@ -154,7 +154,8 @@ def _about_tuning(table: pl.DataFrame, suite: Suite) -> list[str]:
     recipes = dict(table.select("variant", "recipe").iter_rows())
     open_to_it = [variant.label for variant in suite.variants if variant.tuned and variant.label in recipes]
     tuned = [label for label in open_to_it if recipes[label].endswith(".toml")]
-    notes = [f"Tuned on validation: {', '.join(tuned)}."] if tuned else []
+    files = "With settings from a file, whose first line says on which data they were tuned"
+    notes = [f"{files}: {', '.join(tuned)}."] if tuned else []
     if shipped := [label for label in open_to_it if label not in tuned]:
         notes.append(f"With the settings of their recipe, not tuned for this dataset: {', '.join(shipped)}.")
     return notes

@@ -2,9 +2,10 @@
 
 By the protocol a model knows the training part alone, so the interaction right before the tested one is
 kept from it. Whoever gets a list gets it right after the latest interaction. Here every model knows the validation
-interactions too, all treated alike: graphs, histories and latest items hold them, trained models
-train on with them for ``training.catch_up_epochs``, and models without epochs are computed anew
-with the same settings (:meth:`recmind.serving.recommender.Recommender.knowing`). Next-item evaluations
+interactions too: graphs, histories and latest items hold them, trained models
+train on with them, or anew for as many epochs as were best (``training.catch_up_epochs``; in the recipes RecMind's
+`default` trains on, which is quicker and costs it a little, every other model anew), and models without epochs are
+computed anew with the same settings (:meth:`recmind.serving.recommender.Recommender.knowing`). Next-item evaluations
 of sequence models do it like this as a rule. Nothing is chosen by it.
 """
 

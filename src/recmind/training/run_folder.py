@@ -168,6 +168,10 @@ class RunFolder:
         """What calibration multiplied the learnt popularity with, 1 where there was none."""
         return (self.read_json(Files.METRICS).get("calibrated") or {}).get("popularity_factor", 1.0)
 
+    def best_epoch(self) -> int | None:
+        """The epoch whose parameters a finished run has; ``None`` of a model without epochs."""
+        return self.read_json(Files.METRICS).get("best_epoch")
+
     def write_data(self, dataset: Dataset, split: Split) -> None:
         """Write ids, texts and the interactions of every part; of users what ``users.parquet`` says about them."""
         about = [Columns.PROFILE] if Columns.PROFILE in dataset.users.columns else []

@@ -19,7 +19,7 @@ from recmind.model.text_links import near_by_text
 from recmind.model.transitions import ComesNext
 from recmind.model.views import GraphModel, VectorScorer
 from recmind.schema import Tensors
-from recmind.training.catching_up import catch_up
+from recmind.training.catching_up import catch_up, train_anew
 
 _CPU = torch.device("cpu")
 
@@ -36,6 +36,8 @@ class RunModel:
     """Everything in ``model.safetensors``."""
     popularity_factor: float = 1.0
     """What calibration multiplied the learnt popularity with."""
+    best_epoch: int | None = None
+    """Of the training, where there was one."""
 
     @property
     def texts(self) -> TextInputs:
@@ -91,7 +93,7 @@ class RunModel:
 
         Graph, degrees, histories and latest items then are those of the
         training part and these, and the parameters have caught up with them
-        (:func:`~recmind.training.catching_up.catch_up`, where
+        (:mod:`recmind.training.catching_up`, where
         ``training.catch_up_epochs`` says so): those of all parts are in the
         run, those of some of them are trained here. A model that is computed
         without epochs is computed anew. What users are said to be by texts of
@@ -162,21 +164,22 @@ class RunModel:
     def _catch_up(self, model: GraphModel, split: Split, show_progress: bool) -> None:
         everything = not any(len(split.part(name)) for name in ("valid", "test"))
         stored = _below(self.tensors, Tensors.CAUGHT_UP) if everything else {}
-        model.load_state_dict(stored or _below(self.tensors, Tensors.PARAMETERS))
-        if stored or not self.config.training.catch_up_epochs:
+        trained = _below(self.tensors, Tensors.PARAMETERS)
+        epochs = self.config.training.catch_up_epochs
+        if stored or not epochs:
+            model.load_state_dict(stored or trained)
             return
         device = resolve_device(self.config.device)
         there = model if device.type == "cpu" else self._untrained(split, device=device)
         assert isinstance(there, GraphModel)
-        there.load_state_dict(model.state_dict())
+        about = {"popularity_factor": self.popularity_factor, "show_progress": show_progress}
         with threads(self.config.threads or fitting_threads(len(split.train), self.config.model.dim)):
-            catch_up(
-                there,
-                split,
-                self.config,
-                popularity_factor=self.popularity_factor,
-                show_progress=show_progress,
-            )
+            if epochs == "anew":
+                assert self.best_epoch is not None
+                train_anew(there, split, self.config, epochs=self.best_epoch, chosen=trained, **about)
+            else:
+                there.load_state_dict(trained)
+                catch_up(there, split, self.config, epochs=epochs, **about)
         model.load_state_dict(there.state_dict())
 
     @torch.no_grad()

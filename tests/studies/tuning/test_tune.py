@@ -136,7 +136,7 @@ class TestCommand:
         assert found["test"]["ndcg@10"] > 0
         assert recipe.read_text().startswith("# lightgcn tuned on shop: the best of 3 trials by validation ndcg@10")
         assert "hide_test" not in recipe.read_text()
-        assert "catch_up_epochs = 8" in recipe.read_text(), "of use to whoever trains it, and to no trial"
+        assert 'catch_up_epochs = "anew"' in recipe.read_text(), "of use to whoever trains it, and to no trial"
 
     def test_a_recorded_command_makes_the_trial_again(self, call, tuned: tuple[Path, str], tmp_path: Path):
         row = pl.read_parquet(tuned[0] / "trials.parquet").row(2, named=True)

@@ -20,8 +20,9 @@ Pair = tuple[str, str]
 
 _METHOD = (
     "Paired by user. The interval and the first p come from {n:,} bootstrap resamples of users and, of every variant "
-    "with several, of seeds; the second p from the Wilcoxon signed-rank test of the users' means over the seeds. Both "
-    "are corrected for the {lines} lines of this table (Holm)."
+    "with several, of seeds; the second p (Wilcoxon signed-rank test), and how many users are better or worse off, "
+    "from the users' means over as many seeds as both have. Both p are corrected for the {lines} lines of this table "
+    "(Holm)."
 )
 _RESAMPLES = 10_000
 

@@ -39,7 +39,8 @@ _COLD_READING: Final = (
 _FEW_READING: Final = (
     "Half of the users with at least 5 training interactions were given a length by lot; their histories were cut to "
     "the last 1, 2, 3 or 5 before training, or left whole, and the models were trained on the rest. The lot makes the "
-    "columns alike but for the length. What was cut away is left out of the ranking."
+    "columns alike but for the length. What was cut away is left out of the ranking here, and not in the "
+    "results of all users above."
 )
 
 
@@ -131,7 +132,10 @@ def _differences(users: pl.DataFrame, key: str, names: Mapping[str, str], compar
     for group in compared:
         here = users.filter(pl.col(key) == group)
         models = {
-            variant: [run.select(Columns.USER_CODE, *shown) for _, run in here.filter(variant=variant).group_by("seed")]
+            variant: [
+                run.select(Columns.USER_CODE, *shown)
+                for _, run in here.filter(variant=variant).sort("seed").group_by("seed", maintain_order=True)
+            ]
             for variant in variants
         }
         found = compare_runs(models, pairs, metrics=shown, n=_RESAMPLES)

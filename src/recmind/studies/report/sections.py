@@ -32,8 +32,8 @@ def use_section(results: pl.DataFrame, out: Path) -> list[Part]:
     reading = Text(
         "The results above are of models that know the training part alone, so not even the interaction right "
         "before the tested one. In use all is known when a list is made. Here the same runs know the validation "
-        "interactions too: graphs, histories and latest items hold them, trained models train on with them for "
-        "`training.catch_up_epochs`, models without epochs are computed anew. Nothing is chosen by it."
+        "interactions too: graphs, histories and latest items hold them, trained models train on with them or anew, as "
+        "`training.catch_up_epochs` says, models without epochs are computed anew. Nothing is chosen by it."
     )
     suite = suite_named(results["suite"][0])
     return [Part("In use", [reading, use_table(measured)]), *differences(measured, suite, out, part=IN_USE)]
