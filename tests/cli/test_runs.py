@@ -13,6 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from recmind.errors import RunError
+from recmind.serving.recommender import Recommender
+
 QUICK = ("--model", "lightgcn", "--set", "training.max_epochs=3", "--set", "model.dim=8", "--set", "threads=1")
 
 
@@ -102,6 +105,8 @@ class TestTrain:
                 errors = interrupted(process)
             assert process.returncode == 130, errors
             assert errors == "error: interrupted\n"
+        with pytest.raises(RunError, match=r"the run is not finished(.|\n)*recmind train --resume"):
+            Recommender.load(out)
 
 
 def interrupted(process: subprocess.Popen) -> str:

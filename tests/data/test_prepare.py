@@ -53,6 +53,14 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
+def test_items_of_other_ids_are_told(tmp_path: Path) -> None:
+    (tmp_path / "interactions.csv").write_text("user,item\nu,12.0\nu,13.0\n")
+    (tmp_path / "items.csv").write_text("item,title\n12,Pan\n13,Pot\n")
+    report = prepare("table", [tmp_path], tmp_path / "out", show_progress=False)
+    place = f"{tmp_path / 'items.csv'}: '12' here, '12.0' there"
+    assert report.problems["no item_id of the table is one of the interactions'"] == {"count": 1, "examples": [place]}
+
+
 def test_thresholds_and_items_without_interaction(tmp_path: Path) -> None:
     config = PrepareConfig(min_rating=3, min_item_interactions=2, keep_items_without_interaction=False, keep="last")
     prepare("table", shop(tmp_path), tmp_path / "out", config, show_progress=False)

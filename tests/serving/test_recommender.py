@@ -317,10 +317,16 @@ class TestNewItems:
         assert recommender.add_items(pl.DataFrame({"item_id": ["00", "05"], "title": ["x", "y"]})) == 0
         assert recommender.scorer.items is before
 
+    def test_columns_have_their_usual_names_too(self, recommender: Recommender):
+        recommender.add_items(pl.DataFrame({"item_id": ["a"], "title": ["tea pot"], "categories": ["home"]}))
+        recommender.add_items(pl.DataFrame({"SKU": ["b"], "Product Name": ["tea pot"], "Category": ["home"]}))
+        assert torch.equal(recommender.scorer.items[-1], recommender.scorer.items[-2])
+
     @pytest.mark.parametrize(
         ("table", "message"),
         [
-            (pl.DataFrame({"title": ["x"]}), "'item_id' is missing"),
+            (pl.DataFrame({"title": ["x"]}), "no column holds the item_id"),
+            (pl.DataFrame({"item_id": ["n"], "colour": ["red"]}), "no column of the table has a text"),
             (pl.DataFrame({"item_id": ["n", None]}), "have no item_id"),
             (pl.DataFrame({"item_id": ["n", "n"]}), "occur more than once"),
         ],

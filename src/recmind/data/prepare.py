@@ -18,14 +18,14 @@ from recmind.data.dataset import Dataset
 from recmind.data.filtering import Step, exact_repeats, filter_keys
 from recmind.data.report import PrepareReport, read_report, stamp_of
 from recmind.data.sources import get_source
-from recmind.data.sources.base import IDS, ROLES, Role
+from recmind.data.sources.base import IDS, ROLES, TIMES, Role
 from recmind.data.sources.inputs import Inputs, find_inputs
 from recmind.data.sources.json_lines import LINE
 from recmind.data.sources.parts import DIGEST, FILE, FileReport, Parts, read_into
 from recmind.data.sources.problems import Finding, Problems
 from recmind.errors import DataError
 from recmind.progress import task
-from recmind.schema import Files
+from recmind.schema import Columns, Files
 
 _OURS = {Files.INTERACTIONS, Files.ITEMS, Files.USERS, Files.DATASET}
 _NEW, _OLD = "new", "old"
@@ -136,6 +136,7 @@ def _read(
             "the files hold no usable interaction",
             where=", ".join(str(entry.path) for entry in inputs.files if entry.format.role == "interactions"),
             got=told or None,
+            accepted=f"times such as {TIMES}" if f"{Columns.TIMESTAMP} has a wrong type" in told else None,
             hint=next((found["examples"][0] for found in problems.as_dict().values() if found["examples"]), None),
         )
     return parts, reports
@@ -158,19 +159,23 @@ def _build(
     tables: dict[Role, pl.DataFrame | None] = {}
     for role in ("items", "users"):
         key = IDS[role][0]
-        wanted = events[key].unique() if role == "users" or not config.keep_items_without_interaction else None
-        tables[role], more = _entities(parts[role], key, wanted, paths, problems)
+        had = events[key].unique(maintain_order=True)
+        wanted = had if role == "users" or not config.keep_items_without_interaction else None
+        tables[role], more = _entities(parts[role], key, had, wanted, paths, problems)
         steps += more
     return Dataset.from_frames(events, tables["items"], tables["users"]), steps
 
 
 def _entities(
-    parts: Parts, key: str, wanted: pl.Series | None, paths: list[Path], problems: Problems
+    parts: Parts, key: str, had: pl.Series, wanted: pl.Series | None, paths: list[Path], problems: Problems
 ) -> tuple[pl.DataFrame | None, list[Step]]:
-    """One row per item or user, the first; with ``wanted``, only those."""
+    """One row per item or user, the first; with ``wanted``, only those. ``had`` are the ids of the interactions."""
     if not parts.height:
         return None, []
     frame = parts.collect()
+    if len(had) and not frame[key].is_in(had.implode()).any():
+        what = f"no {key} of the table is one of the interactions'"
+        problems.add(paths[frame[FILE][0]], [Finding(0, what, f"{frame[key][0]!r} here, {had[0]!r} there")])
     # The line tells repeats apart from rows that merely share the id.
     repeats = frame.select(~pl.struct(key, DIGEST).is_first_distinct()).to_series()
     _report_repeats(parts, repeats.arg_true().to_numpy(), paths, problems)

@@ -13,13 +13,15 @@ from torch import Tensor
 
 from recmind.config import Config
 from recmind.data.dataset import Dataset
+from recmind.data.sources.columns import match_columns
 from recmind.data.splitting import Split
 from recmind.errors import ConfigError, DataError, RunError
 from recmind.evaluation.ranking import Seen, top_k
 from recmind.model.item_item import ItemItem
 from recmind.model.registry import needs_text, places_new_items
 from recmind.model.views import VectorScorer
-from recmind.schema import Columns, Files, Tensors
+from recmind.progress import note
+from recmind.schema import ITEM_TEXT_FIELDS, Columns, Files, Tensors
 from recmind.serving.tables import read_ids, read_table
 from recmind.training.run_folder import RunFolder
 from recmind.training.run_model import RunModel
@@ -69,6 +71,9 @@ class Recommender:
             If there is no run, it is not finished, or a file is damaged.
         """
         folder = RunFolder(run)
+        if not folder.finished:
+            folder.config()  # says what is wrong where there is no run at all
+            raise RunError("the run is not finished", where=folder.path, hint="finish it with `recmind train --resume`")
         config = folder.trained_config()
         tensors, users, items = _of_one_time(folder)
         by_items = Tensors.WEIGHTS in tensors or Tensors.WEIGHT_OFFSETS in tensors
@@ -196,8 +201,9 @@ class Recommender:
         Parameters
         ----------
         table:
-            ``item_id`` and text fields as in ``items.parquet``; a Parquet, CSV
-            or JSON lines file or a frame.
+            ``item_id`` and text fields as in ``items.parquet``, or under the
+            names by which ``recmind prepare`` knows them; a Parquet, CSV or JSON
+            lines file or a frame.
 
         Returns
         -------
@@ -207,7 +213,7 @@ class Recommender:
         Raises
         ------
         DataError
-            If the table cannot be read or has no ``item_id``.
+            If the table cannot be read, or has no ``item_id`` or no text.
         ConfigError
             If the run's model reads no texts, or does not make vectors of them.
         """
@@ -220,11 +226,25 @@ class Recommender:
             )
         from recmind.language.features import encode_items
 
-        frame = read_table(table) if not isinstance(table, pl.DataFrame) else table
+        frame = table if isinstance(table, pl.DataFrame) else read_table(table)
+        # Columns by their usual names, as `recmind prepare` finds them: a Title is a title here too.
+        where = Path("new items") if isinstance(table, pl.DataFrame) else Path(table)
+        named = match_columns(frame.columns, "items", {}, where)
+        frame = frame.rename({theirs: ours for ours, theirs in named.items()})
         # The dataset's own checks of an item table: ids there, not null, not repeated.
         known = pl.DataFrame({Columns.USER: ["-"], Columns.ITEM: self.items[Columns.ITEM].head(1)})
         checked = Dataset.from_frames(known, frame).items
+        if not (set(frame.columns) - {Columns.ITEM}) & {*ITEM_TEXT_FIELDS, *self.items.columns}:
+            raise DataError(
+                "no column of the table has a text",
+                where=where,
+                got=frame.columns,
+                accepted=ITEM_TEXT_FIELDS,
+                hint="what nobody has bought is known by its texts alone",
+            )
         new = checked.join(self.items, on=Columns.ITEM, how="anti")
+        if there := frame.height - new.height:
+            note(f"{there:,} of {frame.height:,} items are in the run already and stay as they are", show=show_progress)
         if new.height:
             vectors, has_text = encode_items(
                 new, self.config.text, self.config.language, adapters=self.adapters, show_progress=show_progress

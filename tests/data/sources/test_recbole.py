@@ -28,3 +28,12 @@ def test_files_of_any_name_are_known_by_their_header(tmp_path: Path, read) -> No
     (tmp_path / "b.txt").write_text("user_id:token\titem_id:token\nu1\ti1\n")
     tables, _ = read("recbole", tmp_path / "a.txt", tmp_path / "b.txt")
     assert (tables["interactions"].rows(), tables["items"].rows()) == ([("u1", "i1")], [("i1", "A")])
+
+
+def test_files_of_a_split_are_read_in_the_order_of_its_parts(tmp_path: Path, read) -> None:
+    """Without clocks the order of rows is a history's: by the alphabet, what is tested would come first."""
+    for part, items in (("test", "d"), ("train", "ab"), ("valid", "c")):
+        rows = "".join(f"u\t{item}\n" for item in items)
+        (tmp_path / f"shop.{part}.inter").write_text(f"user_id:token\titem_id:token\n{rows}")
+    tables, _ = read("recbole", tmp_path)
+    assert tables["interactions"]["item_id"].to_list() == ["a", "b", "c", "d"]

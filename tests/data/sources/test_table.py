@@ -131,3 +131,27 @@ def test_a_header_without_rows_and_a_repeated_name(tmp_path: Path, read) -> None
     path.write_text("user,item,user\nu,i,v\n")
     with pytest.raises(DataError, match="column names occur more than once"):
         read("table", path)
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["20170909", "2017-09-09 00:00:00 UTC", "2017-09-09T00:00:00Z", "09.09.2017", "09.09.2017 00:00", "1504915200"],
+)
+def test_times_as_people_write_them(tmp_path: Path, read, written: str) -> None:
+    (tmp_path / "interactions.csv").write_text(f"user,item,time\nu,a,{written}\nu,b,2017-09-10\n")
+    tables, problems = read("table", tmp_path)
+    assert (tables["interactions"]["timestamp"].to_list(), problems.total) == ([1504915200, 1505001600], 0)
+
+
+def test_a_day_that_is_none_is_no_second_of_1970(tmp_path: Path, read) -> None:
+    (tmp_path / "interactions.csv").write_text("user,item,time\nu,a,20210231\nu,b,20210228\n")
+    tables, problems = read("table", tmp_path)
+    assert tables["interactions"]["item_id"].to_list() == ["b"]
+    assert list(problems.as_dict()) == ["timestamp has a wrong type"]
+
+
+def test_ids_that_cannot_be_read_are_not_taken_for_one(tmp_path: Path, read) -> None:
+    (tmp_path / "interactions.csv").write_bytes("user,item\nZoë,a\nZoé,a\nZoe,a\n".encode("cp1252"))
+    tables, problems = read("table", tmp_path)
+    assert tables["interactions"].rows() == [("Zoe", "a")]
+    assert problems.as_dict()["user_id has a wrong type"]["count"] == 2

@@ -57,6 +57,18 @@ def test_options_reach_the_recommender(api: httpx2.Client, live: LiveRecommender
     assert ids(api.post("/v1/recommend", json={"user": "u01", "filters": {"allow": []}})) == []
 
 
+@pytest.mark.parametrize(("path", "name"), [("/v1/recommend?user=u01&", "max_price"), ("/v1/users?", "k")])
+def test_a_parameter_that_is_not_there_is_refused(api: httpx2.Client, path: str, name: str):
+    """A filter that nobody reads would seem to hold."""
+    answer = api.get(f"{path}{name}=1")
+    assert answer.status_code == 422
+    [entry] = answer.json()["errors"]
+    assert (entry["field"], entry["in"]) == (name, "query")
+    assert entry["accepted"] == (
+        "prefix, limit" if "users" in path else "user, text, k, text_weight, diversity, fields, explain"
+    )
+
+
 def test_a_batch_is_its_single_lists(api: httpx2.Client):
     users = ["u05", "u01", "u05"]
     lists = api.post("/v1/recommend/batch", json={"users": users, "k": 4, "fields": True}).json()["lists"]

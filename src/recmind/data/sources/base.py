@@ -37,7 +37,15 @@ _DATES = (
     "%Y/%m/%d",
     "%Y/%m/%d %H:%M:%S",
     "%m %d, %Y",
+    "%d.%m.%Y",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y %H:%M:%S",
 )
+
+TIMES = (
+    "seconds or finer units since 1970, 20210703, 2021-07-03, 2021-07-03 20:38, 2021-07-03T20:38:25Z, 03.07.2021 20:38"
+)
+"""What a time may look like, for messages."""
 
 TimeUnit = Literal["auto", "seconds", "milliseconds"]
 
@@ -150,7 +158,8 @@ def _typed(column: pl.Series, role: Role, time: TimeUnit) -> tuple[pl.Series, pl
     name = column.name
     if name in IDS[role]:
         ids = column.cast(pl.String).str.strip_chars()
-        return ids, ids.is_null() | (ids == "") | ids.str.contains(r"^[\[{]")
+        # A replaced byte might be any: two people would become one.
+        return ids, ids.is_null() | (ids == "") | ids.str.contains("^[\\[{]|\N{REPLACEMENT CHARACTER}")
     if name in (Columns.RATING, Columns.ORDER):
         number = _number(column).cast(pl.Int64 if name == Columns.ORDER else pl.Float64, strict=False)
     elif name == Columns.TIMESTAMP:
@@ -196,7 +205,8 @@ def parse_time(column: pl.Series, unit: TimeUnit = "auto") -> pl.Series:
     """Times as seconds since 1970, int64; null where a value is no time.
 
     Accepts dates, datetimes, numbers and texts of either. With ``auto``, numbers from
-    1e11 on are milliseconds, from 1e14 on microseconds, from 1e17 on nanoseconds.
+    1e11 on are milliseconds, from 1e14 on microseconds, from 1e17 on nanoseconds, and
+    20210703 is a day: as seconds such numbers would all lie in three weeks of 1970.
     """
     if column.dtype.is_temporal() and column.dtype not in (pl.Duration, pl.Time):
         return column.dt.epoch("s")
@@ -216,6 +226,9 @@ def parse_time(column: pl.Series, unit: TimeUnit = "auto") -> pl.Series:
     else:
         seconds = value / 1e3 if unit == "milliseconds" else value
     times = numbers.select(seconds.floor().cast(pl.Int64, strict=False)).to_series()
+    if unit == "auto" and (days := times.is_between(19_000_101, 21_001_231).fill_null(False)).any():
+        dates = times.filter(days).cast(pl.String).str.to_date("%Y%m%d", strict=False).cast(pl.Datetime("us"))
+        times = times.scatter(days.arg_true(), dates.dt.epoch("s"))
     if column.dtype == pl.String and (times.is_null() & column.is_not_null()).any():
         times = times.zip_with(times.is_not_null(), _parse_dates(column))
     return times
@@ -223,7 +236,8 @@ def parse_time(column: pl.Series, unit: TimeUnit = "auto") -> pl.Series:
 
 def _parse_dates(column: pl.Series) -> pl.Series:
     """Seconds since 1970 of texts such as "2015-07-03 20:38:25"; null where no pattern fits."""
-    texts = column.str.strip_chars().str.replace("T", " ", literal=True).str.replace(r"Z$", "+00:00")
+    # The T of 2015-07-03T20:38, not that of UTC.
+    texts = column.str.strip_chars().str.replace(r"^(\S{8,10})T", "$1 ").str.replace(r"\s*(Z|UTC|GMT)$", "+00:00")
     found = pl.Series(column.name, [None] * len(column), dtype=pl.Int64)
     for pattern in _DATES:
         # Most files have one pattern throughout, so the later ones see few rows or none.

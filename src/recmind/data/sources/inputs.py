@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from recmind.data.sources.base import ROLES, Format, Role, Source
 from recmind.data.sources.lines import check_file, first_line
@@ -66,11 +68,22 @@ def find_inputs(
         known = _in_folder(path, formats, unused) if path.is_dir() else [_the_file(path, formats, source)]
         for entry in known:
             files.setdefault(entry.path.resolve(), entry)
-    found = sorted(files.values(), key=lambda entry: (ROLES.index(entry.format.role), str(entry.path)))
+    found = sorted(
+        files.values(), key=lambda entry: (ROLES.index(entry.format.role), _part(entry.path), str(entry.path))
+    )
     missing: tuple[Role, ...] = tuple(role for role in ROLES if all(entry.format.role != role for entry in found))
     if "interactions" in missing:
         _no_interactions(source, formats, paths, found, unused)
     return Inputs(tuple(found), tuple(unused), missing)
+
+
+def _part(path: Path) -> int:
+    """Where a file of a split by its name stands in time: without clocks the order of rows is that of the files."""
+    words = re.split(r"[^a-z]+", path.name.lower())
+    return next((at for at, names in enumerate(_PARTS) if not names.isdisjoint(words)), 0)
+
+
+_PARTS: Final = ({"train", "training"}, {"valid", "validation", "val", "dev"}, {"test"})
 
 
 def _of_role(formats: Sequence[Format], role: Role, path: Path) -> Format:
@@ -146,7 +159,14 @@ def _wanted(formats: Iterable[Format]) -> str:
 def _another_source(path: Path, source: Source) -> str | None:
     from recmind.data.sources import SOURCES
 
+    alike: dict[str, list[str]] = {}
     for other in SOURCES.values():
         if other.name not in (source.name, "table") and (known := _recognised(path, other.formats({}))):
-            return f"{path.name} looks like {known.what} of the source {other.name!r}"
-    return None
+            alike.setdefault(known.what, []).append(other.name)
+    return (
+        "; ".join(
+            f"{path.name} looks like {what} of the source {' or '.join(map(repr, names))}"
+            for what, names in alike.items()
+        )
+        or None
+    )

@@ -136,6 +136,16 @@ def from_validation(errors: Iterable[Mapping[str, Any]], place: str = "") -> Pro
     return Problem("invalid", f"Not accepted: {shown(fields)}", errors=entries)
 
 
+def unknown_parameters(names: Sequence[str], known: Sequence[str]) -> Problem:
+    """The problem that a query names what the route does not read."""
+    what = ", ".join(known) if known else "none"
+    entries = [
+        {"field": shown(name), "message": "there is no such parameter", "in": "query", "accepted": what}
+        for name in names[:20]
+    ]
+    return Problem("invalid", f"Not accepted: {shown(', '.join(names))}", errors=entries)
+
+
 _PLACES = ("body", "query", "path", "header", "cookie")
 
 

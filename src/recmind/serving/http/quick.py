@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from recmind.serving.http.guard import require
 from recmind.serving.http.keys import Role
-from recmind.serving.http.problems import Problem, from_validation
+from recmind.serving.http.problems import Problem, from_validation, unknown_parameters
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -29,7 +29,7 @@ def quick(role: Role) -> type[APIRoute]:
     class Quick(APIRoute):
         def get_route_handler(self) -> Handler:
             if self.body_field is None:
-                return super().get_route_handler()
+                return self._known_alone(super().get_route_handler())
             endpoint: Callable[..., Any] = self.endpoint
             name = self.body_field.name
             model: Any = self.body_field.field_info.annotation
@@ -38,6 +38,17 @@ def quick(role: Role) -> type[APIRoute]:
             async def handle(request: Request) -> Response:
                 require(request.scope["recmind"], role)
                 return await endpoint(request, **{name: read(adapter, request, await request.body())})
+
+            return self._known_alone(handle)
+
+        def _known_alone(self, handler: Handler) -> Handler:
+            """Refuse parameters that the route does not have: left unread, a filter would seem to hold."""
+            known = [field.alias for field in self.dependant.query_params]
+
+            async def handle(request: Request) -> Response:
+                if unknown := [name for name in request.query_params if name not in known]:
+                    raise unknown_parameters(unknown, known)
+                return await handler(request)
 
             return handle
 

@@ -94,8 +94,8 @@ def write_png(drawn: Sequence[Figure], file: Path) -> None:
                 axis.set_visible(False)
         # A colour by its place in the cycle is looked up as late as here.
         sheet.savefig(drawing := io.BytesIO(), format="png", dpi=110)
-    # Few colours are there: with a palette of them the file is a third as large.
-    few = Image.open(drawing).convert("RGB").quantize(colors=128)
+    # Few colours are there: with a palette of them the file is a third as large. Octrees keep those of thin lines.
+    few = Image.open(drawing).convert("RGB").quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     write_atomic(file, lambda path: few.save(path, format="png", optimize=True))
 
 
