@@ -145,3 +145,11 @@ def test_any_id(tmp_path: Path, name: str):
     assert [one.item_id for one in store.items()] == [name]
     assert list(store.interactions()) == [(name, name)]
     store.close()
+
+
+def test_what_cannot_be_opened_is_not_called_damaged(tmp_path: Path):
+    """Whoever followed the advice for a damaged file would throw acknowledged changes away."""
+    (tmp_path / "changes.sqlite").mkdir()
+    with pytest.raises(BundleError, match=r"the store cannot be written(.|\n)*choose another --changes") as found:
+        Store(tmp_path / "changes.sqlite")
+    assert "remove" not in str(found.value)

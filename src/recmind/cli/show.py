@@ -27,6 +27,8 @@ def print_metrics(metrics: Mapping[str, Any], console: Console | None = None) ->
     parts = [part for part in ("valid", "test") if metrics.get(part)]
     if parts:
         console.print(_metric_table({part: metrics[part] for part in parts}))
+    else:
+        console.print("nothing was held out to measure with: no user has as many interactions as the split asks for")
     if metrics.get("strata"):
         console.print(_strata_table(metrics["strata"]))
     for line in (_intervals(metrics.get("intervals") or {}), _chosen(metrics), _cost(metrics)):

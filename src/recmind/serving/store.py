@@ -185,10 +185,12 @@ class Store:
                 raise BundleError(f"the store is damaged: {problem}", where=where, hint=_DAMAGED)
             salt = connection.execute("SELECT value FROM about WHERE key = 'salt'").fetchone()
             if salt is None:
-                raise BundleError("the file is no store of RecMind", where=where, hint="choose another --store")
+                raise BundleError("the file is no store of RecMind", where=where, hint="choose another --changes")
             self._salt = bytes.fromhex(salt[0])
         except sqlite3.Error as error:
             connection.close()
+            if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+                raise BundleError(f"the store cannot be written: {error}", where=where, hint=_NOT_OURS) from error
             raise BundleError(f"the store cannot be read: {error}", where=where, hint=_DAMAGED) from error
         except BundleError:
             connection.close()
@@ -197,7 +199,7 @@ class Store:
 
     def _create(self, connection: sqlite3.Connection) -> None:
         if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            raise BundleError("the file is no store of RecMind", where=self.path, hint="choose another --store")
+            raise BundleError("the file is no store of RecMind", where=self.path, hint="choose another --changes")
         salt = secrets.token_hex(16)
         # One transaction: a kill leaves an empty file or a whole store.
         connection.executescript(
@@ -212,6 +214,7 @@ class Store:
 
 
 _DAMAGED = "put a copy of the file back, or remove it to start without changes"
+_NOT_OURS = "let this user write the file and its folder, or choose another --changes"
 
 
 def _claimed(path: Path) -> IO[str]:

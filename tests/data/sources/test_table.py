@@ -155,3 +155,11 @@ def test_ids_that_cannot_be_read_are_not_taken_for_one(tmp_path: Path, read) -> 
     tables, problems = read("table", tmp_path)
     assert tables["interactions"].rows() == [("Zoe", "a")]
     assert problems.as_dict()["user_id has a wrong type"]["count"] == 2
+
+
+def test_paragraphs_become_one_text(tmp_path: Path, read) -> None:
+    (tmp_path / "interactions.csv").write_text("user,item\nu,a\n")
+    lines = [{"item": "a", "description": ["A pan.", "It is red."]}, {"item": "b", "description": "[1984] is plain"}]
+    (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    tables, _ = read("table", tmp_path)
+    assert tables["items"]["description"].to_list() == ["A pan. It is red.", "[1984] is plain"]

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recmind.data.sources.base import ROLES, Format, Role, Source
-from recmind.data.sources.cleaning import join_details, join_paths, map_distinct
+from recmind.data.sources.cleaning import join_details, join_paths, join_prose, map_distinct
 from recmind.data.sources.columns import contract_names, looks_like, match_columns, other_columns
 from recmind.data.sources.delimited import delimited, split_line
 from recmind.data.sources.json_lines import LINE, json_lines, keys_of
@@ -124,6 +124,8 @@ def _flat(frame: pl.DataFrame) -> pl.DataFrame:
             column = column.struct.json_encode()
         if column.dtype == pl.String and column.name == Columns.CATEGORIES:
             column = map_distinct(column, join_paths)
+        elif column.dtype == pl.String and column.name == Columns.DESCRIPTION:
+            column = map_distinct(column, join_prose)
         elif column.dtype == pl.String and column.name == Columns.ATTRIBUTES:
             readable = map_distinct(column, join_details())
             column = readable.zip_with(readable.is_not_null(), column)
