@@ -169,7 +169,10 @@ class Store:
 
     def _opened(self) -> sqlite3.Connection:
         where = ":memory:" if self.path is None else str(self.path)
-        connection = sqlite3.connect(where, isolation_level=None, check_same_thread=False)
+        try:
+            connection = sqlite3.connect(where, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise _unopened(error, where) from error
         try:
             if self.path is not None:
                 connection.execute("PRAGMA journal_mode = WAL")
@@ -189,9 +192,7 @@ class Store:
             self._salt = bytes.fromhex(salt[0])
         except sqlite3.Error as error:
             connection.close()
-            if getattr(error, "sqlite_errorname", "").startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-                raise BundleError(f"the store cannot be written: {error}", where=where, hint=_NOT_OURS) from error
-            raise BundleError(f"the store cannot be read: {error}", where=where, hint=_DAMAGED) from error
+            raise _unopened(error, where) from error
         except BundleError:
             connection.close()
             raise
@@ -215,6 +216,12 @@ class Store:
 
 _DAMAGED = "put a copy of the file back, or remove it to start without changes"
 _NOT_OURS = "let this user write the file and its folder, or choose another --changes"
+
+
+def _unopened(error: sqlite3.Error, where: str) -> BundleError:
+    if error.sqlite_errorname.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+        return BundleError(f"the store cannot be written: {error}", where=where, hint=_NOT_OURS)
+    return BundleError(f"the store cannot be read: {error}", where=where, hint=_DAMAGED)
 
 
 def _claimed(path: Path) -> IO[str]:
