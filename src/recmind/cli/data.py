@@ -63,7 +63,7 @@ def prepare(
     columns:
         How your columns are called, as `ours=yours`: `user=customer item=sku time=bought_at`. Ours are
         user, item, time, order, rating, review, title, brand, categories, attributes, description, price, profile.
-        Usual names are found without being told.
+        Usual names are found without being told; `time=` says that there is no such column, whatever it is called.
     quiet:
         No progress bar and no report.
     """
@@ -91,8 +91,8 @@ def _mapping(columns: tuple[str, ...]) -> dict[str, str]:
     from recmind.errors import ConfigError
 
     pairs = [text.partition("=") for text in columns]
-    for text, (ours, _, yours) in zip(columns, pairs, strict=True):
-        if not ours or not yours:
+    for text, (ours, equals, _) in zip(columns, pairs, strict=True):
+        if not ours or not equals:
             raise ConfigError(
                 "a column must read ours=yours", where="--columns", got=text, hint="--columns user=customer"
             )

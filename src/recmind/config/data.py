@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from recmind.config.base import Positive, Settings
+
+
+def _known_encoding(name: str) -> str:
+    try:
+        sound = "\n".encode(name) == b"\n"
+    except LookupError:
+        sound = False
+    if not sound:
+        raise ValueError("not a name of a character encoding such as cp1252, cp1251, latin-2 or shift_jis")
+    return name
+
+
+Encoding = Annotated[str, AfterValidator(_known_encoding)]
 
 
 class PrepareConfig(Settings):
@@ -27,6 +40,11 @@ class PrepareConfig(Settings):
     """Stop at the first damaged, incomplete or repeated row instead of counting and skipping it."""
     max_rows: Positive | None = None
     """Read at most this many interactions, for a trial. Unset: all."""
+    encoding: Encoding | None = None
+    """Character encoding of what is not UTF-8: `cp1251`, `shift_jis`. Unset: that of the source (MovieLens), else such
+    lines are read as Windows-1252. UTF-16 is told by its first bytes."""
+    slash_dates: Literal["refuse", "day-first", "month-first"] = "refuse"
+    """What `07/03/2021` is: the 7th of March or the 3rd of July. `refuse`: no time."""
 
 
 class SplitConfig(Settings):

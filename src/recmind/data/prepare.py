@@ -21,6 +21,7 @@ from recmind.data.sources import get_source
 from recmind.data.sources.base import IDS, ROLES, TIMES, Role
 from recmind.data.sources.inputs import Inputs, find_inputs
 from recmind.data.sources.json_lines import LINE
+from recmind.data.sources.lines import RawFile
 from recmind.data.sources.parts import DIGEST, FILE, FileReport, Parts, read_into
 from recmind.data.sources.problems import Finding, Problems
 from recmind.errors import DataError
@@ -129,7 +130,8 @@ def _read(
             def bytes_read(n: float = 1, note: str = "", name: str = entry.path.name) -> None:
                 advance(n / 1e6, note or name)
 
-            reports.append(read_into(parts[role], entry, number, problems, bytes_read, limit))
+            file = RawFile(entry.path, problems, bytes_read, config.encoding, config.slash_dates)
+            reports.append(read_into(parts[role], file, entry, number, limit))
     if not parts["interactions"].height:
         told = {kind: found["count"] for kind, found in problems.as_dict().items()}
         raise DataError(

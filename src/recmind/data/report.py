@@ -14,7 +14,7 @@ from recmind.data.sources.inputs import Inputs
 from recmind.data.sources.parts import FileReport
 from recmind.schema import SCHEMA_VERSION, Files
 
-READERS_VERSION = 2
+READERS_VERSION = 3
 """Raised when a reader or a filter changes what it makes of the same files."""
 
 

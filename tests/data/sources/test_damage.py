@@ -110,14 +110,16 @@ def test_an_empty_file_is_reported(tmp_path: Path, read, content: bytes) -> None
     assert counts(problems) == {"the file is empty": 1}
 
 
-def test_bytes_that_are_not_utf8_are_replaced_and_reported(tmp_path: Path, read) -> None:
+def test_a_line_that_is_not_utf8_is_read_as_windows_1252_and_reported(tmp_path: Path, read) -> None:
     path = tmp_path / "reviews.json"
     path.write_bytes(
         b"\xef\xbb\xbf" + review().encode() + b"\n" + review(reviewText="caf@").encode().replace(b"@", b"\xe9")
     )
     tables, problems = read("amazon-2018", path)
-    assert tables["interactions"]["review_text"].to_list() == ["ok", "caf\ufffd"]
-    assert problems.as_dict()["bytes that are not UTF-8 were replaced"]["examples"][0].startswith(f"{path}:2")
+    assert tables["interactions"]["review_text"].to_list() == ["ok", "café"]
+    (found,) = problems.as_dict().items()
+    assert "read as Windows-1252 (--encoding names another)" in found[0]
+    assert found[1]["examples"][0].startswith(f"{path}:2")
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from recmind.data.sources.base import parse_price, parse_time
+from recmind.data.sources.lines import RawFile, SlashDates
+from recmind.data.sources.problems import Problems
 from recmind.errors import DataError
 
 EVENTS = pl.DataFrame(
@@ -151,7 +154,7 @@ def test_a_day_that_is_none_is_no_second_of_1970(tmp_path: Path, read) -> None:
 
 
 def test_ids_that_cannot_be_read_are_not_taken_for_one(tmp_path: Path, read) -> None:
-    (tmp_path / "interactions.csv").write_bytes("user,item\nZoë,a\nZoé,a\nZoe,a\n".encode("cp1252"))
+    (tmp_path / "interactions.csv").write_bytes(b"user,item\nZo\x81,a\nZo\x8d,a\nZoe,a\n")  # no bytes of cp1252
     tables, problems = read("table", tmp_path)
     assert tables["interactions"].rows() == [("Zoe", "a")]
     assert problems.as_dict()["user_id has a wrong type"]["count"] == 2
@@ -163,3 +166,87 @@ def test_paragraphs_become_one_text(tmp_path: Path, read) -> None:
     (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, lines)))
     tables, _ = read("table", tmp_path)
     assert tables["items"]["description"].to_list() == ["A pan. It is red.", "[1984] is plain"]
+
+
+ROWS = "Käufer;Größe\nJürgen;Schuh “blau”\nGaël;Hut\n"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "how", "told"),
+    [
+        ("utf-8", {}, 0),
+        ("utf-8-sig", {}, 0),
+        ("utf-16", {}, 0),
+        ("cp1252", {}, 3),
+        ("cp1252", {"encoding": "cp1252"}, 0),
+    ],
+)
+def test_tables_in_the_encodings_that_spreadsheets_write(
+    tmp_path: Path, read, encoding: str, how: dict[str, str], told: int
+) -> None:
+    path = tmp_path / "interactions.csv"
+    path.write_bytes(ROWS.encode(encoding))
+    tables, problems = read("table", path, how=how, user="Käufer", item="Größe")
+    assert tables["interactions"].rows() == [("Jürgen", "Schuh “blau”"), ("Gaël", "Hut")]
+    assert problems.total == told
+
+
+def test_an_encoding_that_only_its_user_knows(tmp_path: Path, read) -> None:
+    path = tmp_path / "interactions.csv"
+    path.write_bytes("user,item\nИван,Чай\n".encode("cp1251"))
+    tables, problems = read("table", path, how={"encoding": "cp1251"})
+    assert (tables["interactions"].rows(), problems.total) == ([("Иван", "Чай")], 0)
+
+
+def test_utf_16_over_many_blocks(tmp_path: Path) -> None:
+    text = "".join(f"Käufer {i};Größe\n" for i in range(200))
+    path = tmp_path / "wide.txt"
+    path.write_bytes(text.encode("utf-16"))
+    blocks = list(RawFile(path, Problems()).blocks(101))
+    assert len(blocks) > 10
+    assert b"".join(block.data for block in blocks).decode() == text
+
+
+def test_an_order_that_is_no_number_is_no_position(tmp_path: Path, read) -> None:
+    path = tmp_path / "interactions.csv"
+    path.write_text("order,customer,sku\nA-7,u,a\nA-7,u,b\n")
+    tables, problems = read("table", path)
+    assert tables["interactions"].to_dicts() == [{"user_id": "u", "item_id": item} for item in "ab"]
+    assert problems.total == 0
+    _, problems = read("table", path, order="order")  # who says so is told
+    assert problems.as_dict()["order has a wrong type"]["count"] == 2
+
+
+def test_a_column_that_is_not_what_its_name_says(tmp_path: Path, read) -> None:
+    path = tmp_path / "interactions.csv"
+    path.write_text("user,item,date\nu,a,soon\n")
+    tables, problems = read("table", path, time="")
+    assert (tables["interactions"].rows(), problems.total) == ([("u", "a")], 0)
+
+
+@pytest.mark.parametrize(
+    ("how", "text", "day"),
+    [
+        ("day-first", "07/03/2021", dt.datetime(2021, 3, 7)),
+        ("month-first", "07/03/2021", dt.datetime(2021, 7, 3)),
+        ("month-first", "7/3/2021 8:38 PM", dt.datetime(2021, 7, 3, 20, 38)),
+        ("day-first", "07/03/2021 20:38:25", dt.datetime(2021, 3, 7, 20, 38, 25)),
+        ("day-first", "2021-07-03", dt.datetime(2021, 7, 3)),
+    ],
+)
+def test_days_with_slashes_are_what_the_user_says(how: SlashDates, text: str, day: dt.datetime) -> None:
+    seconds = parse_time(pl.Series("t", [text]), slash_dates=how)
+    assert seconds.to_list() == [int(day.replace(tzinfo=dt.UTC).timestamp())]
+
+
+def test_days_with_slashes_are_refused_where_nobody_says() -> None:
+    assert parse_time(pl.Series("t", ["07/03/2021"])).to_list() == [None]
+
+
+def test_prices_as_people_write_them() -> None:
+    texts = {
+        "9.99": 9.99, "$1,299.00 - $1,499": 1299, "1.299,00 €": 1299, "3,50": 3.5, "EUR 3,5": 3.5, "1,299": 1299,
+        "1 299,00": 1299, "CHF 1'299.50": 1299.5, "12": 12, "5.": 5, "2,000,000": 2e6, "£7": 7,
+        "free": None, None: None,
+    }  # fmt: skip
+    assert parse_price(pl.Series("price", list(texts))).to_list() == list(texts.values())

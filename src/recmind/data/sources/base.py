@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from typing import Literal
 
 import polars as pl
 
 from recmind.data.sources.cleaning import clean_text
 from recmind.data.sources.json_lines import LINE, Reader
-from recmind.data.sources.lines import RawFile
+from recmind.data.sources.lines import RawFile, SlashDates
 from recmind.data.sources.problems import Finding
 from recmind.schema import ITEM_TEXT_FIELDS, Columns
 
@@ -42,8 +43,16 @@ _DATES = (
     "%d.%m.%Y %H:%M:%S",
 )
 
+_CLOCKS = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+_SLASHED: dict[SlashDates, tuple[str, ...]] = {
+    "refuse": (),
+    "day-first": tuple(f"%d/%m/%Y{clock}" for clock in _CLOCKS),
+    "month-first": tuple(f"%m/%d/%Y{clock}" for clock in _CLOCKS),
+}
+
 TIMES = (
-    "seconds or finer units since 1970, 20210703, 2021-07-03, 2021-07-03 20:38, 2021-07-03T20:38:25Z, 03.07.2021 20:38"
+    "seconds or finer units since 1970, 20210703, 2021-07-03, 2021-07-03 20:38, 2021-07-03T20:38:25Z, "
+    "03.07.2021 20:38; 07/03/2021 with --slash-dates day-first or month-first"
 )
 """What a time may look like, for messages."""
 
@@ -133,11 +142,12 @@ def summary_and_text(summary: str, text: str) -> pl.Expr:
 
 def normalise(frame: pl.DataFrame, file: RawFile, role: Role, time: TimeUnit = "auto") -> pl.DataFrame:
     """Typed, cleaned columns; rows that lack an id or hold a wrong type are recorded and left out."""
+    times = partial(parse_time, unit=time, slash_dates=file.slash_dates)
     findings: list[Finding] = []
     wrong = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
     checked: list[pl.Series] = []
     for column in frame:
-        series, bad = _typed(column, role, time)
+        series, bad = _typed(column, role, times)
         if bad is not None and (rows := (bad & ~wrong).arg_true()).len():
             findings += _findings(frame, column, rows, role)
             wrong = wrong | bad
@@ -153,7 +163,9 @@ def _cleaned(frame: pl.DataFrame) -> list[pl.Series]:
     return [clean_text(frame[name], short=name in _SHORT) for name in frame.columns if name in _TEXTS]
 
 
-def _typed(column: pl.Series, role: Role, time: TimeUnit) -> tuple[pl.Series, pl.Series | None]:
+def _typed(
+    column: pl.Series, role: Role, times: Callable[[pl.Series], pl.Series]
+) -> tuple[pl.Series, pl.Series | None]:
     """The column in its contract type, and which rows are wrong (``None`` where all rows will do)."""
     name = column.name
     if name in IDS[role]:
@@ -163,7 +175,7 @@ def _typed(column: pl.Series, role: Role, time: TimeUnit) -> tuple[pl.Series, pl
     if name in (Columns.RATING, Columns.ORDER):
         number = _number(column).cast(pl.Int64 if name == Columns.ORDER else pl.Float64, strict=False)
     elif name == Columns.TIMESTAMP:
-        number = parse_time(column, time)
+        number = times(column)
     elif name == Columns.PRICE:
         return parse_price(column), None
     elif name in _TEXTS:
@@ -194,19 +206,37 @@ def _number(column: pl.Series) -> pl.Series:
 
 
 def parse_price(column: pl.Series) -> pl.Series:
-    """The first amount in a price text as float64; null where there is none ("$1,299.00 - $1,499" → 1299)."""
+    """The first amount in a price text as float64; null where there is none.
+
+    "$1,299.00 - $1,499" is 1299, and so is "1.299,00 €": a comma before the last one or two digits is decimal.
+    """
     if column.dtype.is_numeric():
         return _number(column)
-    amount = column.cast(pl.String).str.extract(r"^[^\d.<{]{0,12}(\d[\d,]*(?:\.\d+)?)").str.replace_all(",", "")
-    return amount.cast(pl.Float64, strict=False)
+    amount = pl.col(column.name).str.extract(_AMOUNT).str.replace_all(r"[\s'’]", "")
+    european = amount.str.contains(r",\d{1,2}$")
+    return (
+        column.cast(pl.String)
+        .to_frame()
+        .select(
+            pl.when(european)
+            .then(amount.str.replace_all(".", "", literal=True).str.replace(",", ".", literal=True))
+            .otherwise(amount.str.replace_all(",", "", literal=True))
+            .cast(pl.Float64, strict=False)
+        )
+        .to_series()
+    )
 
 
-def parse_time(column: pl.Series, unit: TimeUnit = "auto") -> pl.Series:
+_AMOUNT = r"^[^\d.<{]{0,12}(\d{1,3}(?:[\s'’]\d{3})+(?:[.,]\d+)?|\d[\d.,]*\d|\d)"
+
+
+def parse_time(column: pl.Series, unit: TimeUnit = "auto", slash_dates: SlashDates = "refuse") -> pl.Series:
     """Times as seconds since 1970, int64; null where a value is no time.
 
     Accepts dates, datetimes, numbers and texts of either. With ``auto``, numbers from
     1e11 on are milliseconds, from 1e14 on microseconds, from 1e17 on nanoseconds, and
-    20210703 is a day: as seconds such numbers would all lie in three weeks of 1970.
+    20210703 is a day: as seconds such numbers would all lie in three weeks of 1970. ``slash_dates`` says what
+    07/03/2021 is, see :class:`recmind.config.PrepareConfig`.
     """
     if column.dtype.is_temporal() and column.dtype not in (pl.Duration, pl.Time):
         return column.dt.epoch("s")
@@ -230,21 +260,21 @@ def parse_time(column: pl.Series, unit: TimeUnit = "auto") -> pl.Series:
         dates = times.filter(days).cast(pl.String).str.to_date("%Y%m%d", strict=False).cast(pl.Datetime("us"))
         times = times.scatter(days.arg_true(), dates.dt.epoch("s"))
     if column.dtype == pl.String and (times.is_null() & column.is_not_null()).any():
-        times = times.zip_with(times.is_not_null(), _parse_dates(column))
+        times = times.zip_with(times.is_not_null(), _parse_dates(column, (*_DATES, *_SLASHED[slash_dates])))
     return times
 
 
-def _parse_dates(column: pl.Series) -> pl.Series:
+def _parse_dates(column: pl.Series, patterns: Iterable[str]) -> pl.Series:
     """Seconds since 1970 of texts such as "2015-07-03 20:38:25"; null where no pattern fits."""
     # The T of 2015-07-03T20:38, not that of UTC.
     texts = column.str.strip_chars().str.replace(r"^(\S{8,10})T", "$1 ").str.replace(r"\s*(Z|UTC|GMT)$", "+00:00")
     found = pl.Series(column.name, [None] * len(column), dtype=pl.Int64)
-    for pattern in _DATES:
+    for pattern in patterns:
         # Most files have one pattern throughout, so the later ones see few rows or none.
         left = (found.is_null() & texts.is_not_null()).arg_true()
         if not len(left):
             break
-        if "%H" in pattern:
+        if ":" in pattern:
             times = texts.gather(left).str.to_datetime(pattern, strict=False, time_unit="us")
         else:
             times = texts.gather(left).str.to_date(pattern, strict=False).cast(pl.Datetime("us"))

@@ -75,7 +75,7 @@ def contract_names(columns: Mapping[str, str]) -> dict[str, str]:
 
 
 def match_columns(available: Sequence[str], role: Role, mapping: Mapping[str, str], path: Path) -> dict[str, str]:
-    """Contract column → column of the table, for the table ``path`` of this role.
+    """Contract column → column of the table, for the table ``path`` of this role. What is mapped to "" is not guessed.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def match_columns(available: Sequence[str], role: Role, mapping: Mapping[str, st
     """
     matched: dict[str, str] = {}
     for name in _ROLE_COLUMNS[role]:
-        if (raw := mapping.get(name)) is not None:
+        if raw := mapping.get(name):
             if raw in available:
                 matched[name] = raw
             elif role == "interactions" or name not in IDS["interactions"]:
@@ -96,7 +96,7 @@ def match_columns(available: Sequence[str], role: Role, mapping: Mapping[str, st
     plain = {_plain(name): name for name in reversed(available)}
     for name in _ROLE_COLUMNS[role]:
         taken = set(matched.values())
-        if name not in matched:
+        if name not in matched and name not in mapping:
             guesses = (plain.get(usual) for usual in USUAL[name].split())
             found = next((guess for guess in guesses if guess is not None and guess not in taken), None)
             if found is not None:
@@ -108,7 +108,7 @@ def match_columns(available: Sequence[str], role: Role, mapping: Mapping[str, st
                 where=path,
                 got=list(available),
                 accepted=USUAL[name].split(),
-                hint=f"name it: --columns {name.removesuffix('_id')}=YOUR_COLUMN",
+                hint=f"name it: --columns {name.removesuffix('_id')}=YOUR_COLUMN; the first line must hold the names",
             )
     return matched
 

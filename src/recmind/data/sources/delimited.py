@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from recmind.data.sources.json_lines import LINE, Reader
-from recmind.data.sources.lines import BLOCK_BYTES, RawFile, first_line
+from recmind.data.sources.lines import BLOCK_BYTES, WINDOWS, RawFile, first_line
 from recmind.data.sources.problems import Finding
 from recmind.errors import DataError
 
@@ -24,7 +24,7 @@ def delimited(
     *,
     names: Sequence[str] | None = None,
     quoted: bool = True,
-    encoding: str = "utf-8",
+    encoding: str | None = None,
 ) -> Reader:
     """A reader of delimited text; every column comes as text, empty fields as null.
 
@@ -37,11 +37,11 @@ def delimited(
     quoted:
         Whether ``"`` encloses fields.
     encoding:
-        Character encoding of the file where it is not UTF-8.
+        Character encoding of the file where it is not UTF-8 and nobody says what it is.
     """
 
     def read(file: RawFile) -> Iterator[pl.DataFrame]:
-        file.encoding = encoding
+        file.encoding = file.encoding or encoding
         columns = list(names) if names is not None else header_of(file, separator, quoted)
         if columns:
             yield from _read(file, separator, columns, quoted, has_header=names is None)
@@ -51,11 +51,19 @@ def delimited(
 
 def header_of(file: RawFile, separator: str, quoted: bool) -> list[str]:
     """Column names from the first line; empty for an empty file, which is recorded."""
-    line = first_line(file.path).decode(errors="replace")
+    line = text_of(first_line(file.path), file.encoding)
     if not line:
         file.report(Finding(0, "the file is empty"))
         return []
     return split_line(line, separator, quoted)
+
+
+def text_of(line: bytes, encoding: str | None = None) -> str:
+    """A line of a table as text, in ``encoding`` (else Windows-1252) where it is not UTF-8."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode(encoding or WINDOWS, errors="replace")
 
 
 def split_line(line: str, separator: str, quoted: bool = True) -> list[str]:

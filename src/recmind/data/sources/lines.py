@@ -6,13 +6,14 @@ Lines end at ``\\n`` alone: U+2028 and U+0085 occur inside reviews, and
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 from recmind.data.sources.problems import Finding, Problems
 from recmind.errors import DataError
@@ -23,8 +24,16 @@ BLOCK_BYTES = 8 << 20
 _GZIP = b"\x1f\x8b"
 _ARCHIVES = {b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 _BOM = b"\xef\xbb\xbf"
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+"""How UTF-16 begins, which spreadsheets write as "Unicode text"."""
+
+WINDOWS = "cp1252"
+"""What text mostly is that is not UTF-8."""
+
+_NOT_UTF8 = "the line is not UTF-8: read as Windows-1252 (--encoding names another)"
 
 Advance = Callable[..., None]
+SlashDates = Literal["refuse", "day-first", "month-first"]
 
 
 class Block(NamedTuple):
@@ -49,7 +58,9 @@ class RawFile:
     advance:
         Told the bytes read so far from the file (compressed bytes for gzip).
     encoding:
-        Character encoding of blocks that are not UTF-8.
+        Character encoding of blocks that are not UTF-8. Unset: their lines that are not are read as Windows-1252.
+    slash_dates:
+        What ``07/03/2021`` is, see :class:`recmind.config.PrepareConfig`.
     raw_bytes:
         Uncompressed bytes read so far.
     """
@@ -57,7 +68,8 @@ class RawFile:
     path: Path
     problems: Problems
     advance: Advance = lambda n=1, note="": None
-    encoding: str = "utf-8"
+    encoding: str | None = None
+    slash_dates: SlashDates = "refuse"
     raw_bytes: int = 0
 
     def report(self, *findings: Finding) -> None:
@@ -68,7 +80,7 @@ class RawFile:
         """The file's lines in blocks of about ``size`` bytes, as UTF-8.
 
         A damaged or cut gzip stream ends the file at the last byte that could
-        be read; bytes that are not valid text are replaced. Both are recorded.
+        be read; lines that are not UTF-8 are read as Windows-1252. Both are recorded.
         """
         line, rest = 1, b""
         for data in self._reads(size):
@@ -88,7 +100,7 @@ class RawFile:
     def _reads(self, size: int) -> Iterator[bytes]:
         with self._open() as stream:
             on_disk = stream.handle if isinstance(stream, _TolerantGzip) else stream
-            done, first = 0, True
+            done, first, wide = 0, True, None
             while True:
                 try:
                     data = stream.read(size)
@@ -96,12 +108,13 @@ class RawFile:
                     self.report(Finding(0, "the gzip stream is cut off or damaged; the rest is not read", str(error)))
                     return
                 if first:
+                    wide = codecs.getincrementaldecoder("utf-16")("replace") if data.startswith(_WIDE) else None
                     data, first = data.removeprefix(_BOM), False
                 self.advance(on_disk.tell() - done)
                 done = on_disk.tell()
                 if not data:
                     return
-                yield data
+                yield wide.decode(data).encode() if wide else data
 
     def _open(self) -> BinaryIO | _TolerantGzip:
         check_file(self.path)
@@ -117,15 +130,17 @@ class RawFile:
         try:
             data.decode()
         except UnicodeDecodeError:
-            if self.encoding != "utf-8":
+            if self.encoding:
                 return data.decode(self.encoding, errors="replace").encode()
             lines = data.split(b"\n")
             for number, line in enumerate(lines, first_line):
                 try:
                     line.decode()
-                except UnicodeDecodeError as error:
-                    self.report(Finding(number, "bytes that are not UTF-8 were replaced", str(error)))
-            return data.decode(errors="replace").encode()
+                except UnicodeDecodeError:
+                    text = line.decode(WINDOWS, errors="replace")
+                    lines[number - first_line] = text.encode()
+                    self.report(Finding(number, _NOT_UTF8, text.strip()[:80]))
+            return b"\n".join(lines)
         return data
 
 
@@ -217,4 +232,6 @@ def first_line(path: Path, limit: int = 1 << 20) -> bytes:
             data = stream.read(limit).removeprefix(_BOM)
         except (EOFError, zlib.error):
             return b""
+    if data.startswith(_WIDE):
+        data = data.decode("utf-16", errors="ignore").encode()
     return next((line for line in data.split(b"\n") if line.strip()), b"").rstrip(b"\r")

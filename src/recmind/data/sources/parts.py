@@ -13,8 +13,7 @@ from recmind.data.filtering import NO_TIME, Keys
 from recmind.data.sources.base import Role
 from recmind.data.sources.inputs import Input
 from recmind.data.sources.json_lines import LINE
-from recmind.data.sources.lines import Advance, RawFile
-from recmind.data.sources.problems import Problems
+from recmind.data.sources.lines import RawFile
 from recmind.schema import Columns
 
 FILE = "_file"
@@ -141,11 +140,8 @@ class FileReport:
         return {"file": self.path.name, "what": self.what, "rows": self.rows, "bytes": self.raw_bytes}
 
 
-def read_into(
-    parts: Parts, entry: Input, number: int, problems: Problems, advance: Advance, max_rows: int | None = None
-) -> FileReport:
+def read_into(parts: Parts, file: RawFile, entry: Input, number: int, max_rows: int | None = None) -> FileReport:
     """Read one file into ``parts``, stopping once these hold ``max_rows`` rows."""
-    file = RawFile(entry.path, problems, advance)
     before = parts.height
     for frame in entry.format.frames(file):
         room = frame.height if max_rows is None else max(0, max_rows - parts.height)

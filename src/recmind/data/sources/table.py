@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from recmind.data.sources.base import ROLES, Format, Role, Source
 from recmind.data.sources.cleaning import join_details, join_paths, join_prose, map_distinct
 from recmind.data.sources.columns import contract_names, looks_like, match_columns, other_columns
-from recmind.data.sources.delimited import delimited, split_line
+from recmind.data.sources.delimited import delimited, split_line, text_of
 from recmind.data.sources.json_lines import LINE, json_lines, keys_of
 from recmind.data.sources.lines import RawFile, check_file, first_line
 from recmind.data.sources.problems import Problems
@@ -31,8 +31,8 @@ def _suffix(path: Path) -> str:
     return path.with_suffix("").suffix.lower() if path.suffix == ".gz" else path.suffix.lower()
 
 
-def columns_of(path: Path) -> list[str]:
-    """Column names of a table; of JSON lines, the keys of the first thousand rows.
+def columns_of(path: Path, encoding: str | None = None) -> list[str]:
+    """Column names of a table (``encoding`` where it is not UTF-8); of JSON lines, the keys of the first thousand rows.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def columns_of(path: Path) -> list[str]:
         return []
     if line[:1] == b"{":
         return _json_keys(path)
-    return split_line(line.decode(errors="replace"), separator_of(path, line))
+    return split_line(text_of(line, encoding), separator_of(path, line))
 
 
 def _json_keys(path: Path) -> list[str]:
@@ -94,7 +94,7 @@ def _read_parquet(file: RawFile) -> Iterator[pl.DataFrame]:
 
 def _read(file: RawFile, role: Role, mapping: Mapping[str, str]) -> Iterator[pl.DataFrame]:
     """Contract columns (and, for items and users, all others) of a table of any kind."""
-    available = columns_of(file.path)
+    available = columns_of(file.path, file.encoding)
     if not available:
         for _ in file.blocks():  # records the empty file
             pass
@@ -108,7 +108,13 @@ def _read(file: RawFile, role: Role, mapping: Mapping[str, str]) -> Iterator[pl.
         reader = delimited(separator_of(file.path, line))
     others = other_columns(role, available, matched)
     for frame in reader(file):
+        if Columns.ORDER in matched and Columns.ORDER not in mapping and not _numbers(frame[matched[Columns.ORDER]]):
+            del matched[Columns.ORDER]  # the number of an order, not a place in a history
         yield _flat(frame.select(LINE, *(pl.col(raw).alias(name) for name, raw in matched.items()), *others))
+
+
+def _numbers(column: pl.Series) -> bool:
+    return column.cast(pl.Int64, strict=False).null_count() == column.null_count()
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
