@@ -29,8 +29,29 @@ class TestRead:
 
     def test_a_table_without_the_column(self, tmp_path: Path):
         (tmp_path / "users.csv").write_text("name\nanna\n")
-        with pytest.raises(DataError, match=r"'user_id' is missing(.|\n)*name"):
+        with pytest.raises(DataError, match=r"no column holds the user_id(.|\n)*name(.|\n)*accepted: user_id, user"):
             read_ids(tmp_path / "users.csv")
+
+    @pytest.mark.parametrize(
+        ("encoding", "separator"), [("utf-8", ";"), ("cp1252", ";"), ("utf-16", "\t"), ("utf-8", ",")]
+    )
+    def test_tables_as_spreadsheets_write_them(self, tmp_path: Path, encoding: str, separator: str):
+        text = "Customer;title\n007;Käse\nZoë;\n".replace(";", separator)
+        (tmp_path / "users.csv").write_bytes(text.encode(encoding))
+        assert read_table(tmp_path / "users.csv").rows() == [("007", "Käse"), ("Zoë", None)]
+        assert read_ids(tmp_path / "users.csv") == ["007", "Zoë"]
+
+    def test_one_column_and_no_rows(self, tmp_path: Path):
+        (tmp_path / "users.csv").write_text("user_id\n")
+        assert read_ids(tmp_path / "users.csv") == []
+        (tmp_path / "users.csv").write_text("")
+        with pytest.raises(DataError, match=r"users\.csv: the file is empty"):
+            read_table(tmp_path / "users.csv")
+
+    def test_a_row_that_is_too_long(self, tmp_path: Path):
+        (tmp_path / "items.csv").write_text("item_id,title\na,b\nc,d,e\n")
+        with pytest.raises(DataError, match=r"items\.csv:3: (.|\n)*too many fields"):
+            read_table(tmp_path / "items.csv")
 
     def test_bytes_that_are_no_text(self, tmp_path: Path):
         (tmp_path / "users.txt").write_bytes(b"\xff\xfe\x00u")
@@ -44,7 +65,7 @@ class TestRead:
 
     def test_an_unknown_kind_of_table(self, tmp_path: Path):
         (tmp_path / "items.xlsx").write_bytes(b"")
-        with pytest.raises(DataError, match=r"unknown(.|\n)*\.parquet, \.csv, \.jsonl"):
+        with pytest.raises(DataError, match=r"unknown(.|\n)*\.parquet, \.csv, \.tsv, \.jsonl"):
             read_table(tmp_path / "items.xlsx")
 
 

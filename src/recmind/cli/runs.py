@@ -151,7 +151,7 @@ def recommend(
     out:
         File to write: `.parquet`, `.csv` or `.jsonl`. Without it, CSV on stdout.
     users:
-        User ids, or one file (.parquet, .csv, .jsonl with a column `user_id`, or .txt with one id a line).
+        User ids, or one file (.parquet, .csv, .tsv or .jsonl with a column `user_id`, or .txt with one id a line).
         Without it, every user.
     new_items:
         Table of items unseen in training, with the columns of `items.parquet`.

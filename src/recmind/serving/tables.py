@@ -6,6 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
+from recmind.data.sources.columns import match_columns
+from recmind.data.sources.table import read_csv
 from recmind.errors import DataError
 from recmind.files import write_atomic
 from recmind.schema import Columns
@@ -20,30 +22,31 @@ def read_table(path: str | Path) -> pl.DataFrame:
         If it is missing, of another kind or damaged.
     """
     file = Path(path)
-    readers = {".parquet": pl.read_parquet, ".csv": _read_csv, ".jsonl": pl.read_ndjson, ".json": pl.read_ndjson}
+    # CSV as text: an id such as 007 is no number.
+    text, lines = read_csv, pl.read_ndjson
+    readers = {".parquet": pl.read_parquet, ".csv": text, ".tsv": text, ".jsonl": lines, ".json": lines}
     if not file.is_file():
         raise DataError("there is no such file", where=file)
     if file.suffix not in readers:
         raise DataError("the kind of file is unknown", where=file, got=file.suffix, accepted=readers)
     try:
         return readers[file.suffix](file)
+    except DataError:
+        raise
     except Exception as error:  # polars has no common base class for damaged files
         raise DataError(f"the file cannot be read: {error}", where=file) from error
 
 
-def _read_csv(path: Path) -> pl.DataFrame:
-    # As text: an id such as 007 is no number.
-    return pl.read_csv(path, infer_schema=False)
-
-
 def read_ids(path: str | Path) -> list[str]:
-    """User ids from a table with a column ``user_id``, or from a text file with one id a line."""
+    """User ids from a table with a column ``user_id`` (or another usual name), or a text file with one id a line."""
     file = Path(path)
-    if file.suffix in (".parquet", ".csv", ".jsonl", ".json"):
+    if file.suffix in (".parquet", ".csv", ".tsv", ".jsonl", ".json"):
         table = read_table(file)
-        if Columns.USER not in table.columns:
-            raise DataError(f"the column {Columns.USER!r} is missing", where=file, got=table.columns)
-        return table[Columns.USER].cast(pl.String).to_list()
+        try:
+            column = match_columns(table.columns, "users", {}, file)[Columns.USER]
+        except DataError as error:
+            raise DataError(error.what, where=file, got=table.columns, accepted=error.accepted) from None
+        return table[column].cast(pl.String).drop_nulls().to_list()
     if not file.is_file():
         raise DataError("there is no such file", where=file)
     try:

@@ -30,7 +30,8 @@ _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 WINDOWS = "cp1252"
 """What text mostly is that is not UTF-8."""
 
-_NOT_UTF8 = "the line is not UTF-8: read as Windows-1252 (--encoding names another)"
+NOT_UTF8 = "the line is not UTF-8: read as Windows-1252 (--encoding names another)"
+"""A problem with which a line is kept."""
 
 Advance = Callable[..., None]
 SlashDates = Literal["refuse", "day-first", "month-first"]
@@ -139,7 +140,7 @@ class RawFile:
                 except UnicodeDecodeError:
                     text = line.decode(WINDOWS, errors="replace")
                     lines[number - first_line] = text.encode()
-                    self.report(Finding(number, _NOT_UTF8, text.strip()[:80]))
+                    self.report(Finding(number, NOT_UTF8, text.strip()[:80]))
             return b"\n".join(lines)
         return data
 

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from recmind.data.sources.base import ROLES, Format, Role, Source
 from recmind.data.sources.cleaning import join_details, join_paths, join_prose, map_distinct
 from recmind.data.sources.columns import contract_names, looks_like, match_columns, other_columns
-from recmind.data.sources.delimited import delimited, split_line, text_of
+from recmind.data.sources.delimited import delimited, header_of, split_line, text_of
 from recmind.data.sources.json_lines import LINE, json_lines, keys_of
-from recmind.data.sources.lines import RawFile, check_file, first_line
+from recmind.data.sources.lines import NOT_UTF8, RawFile, check_file, first_line
 from recmind.data.sources.problems import Problems
 from recmind.errors import DataError
 from recmind.schema import Columns
@@ -50,6 +50,28 @@ def columns_of(path: Path, encoding: str | None = None) -> list[str]:
     return split_line(text_of(line, encoding), separator_of(path, line))
 
 
+def read_csv(path: Path) -> pl.DataFrame:
+    """All columns of a CSV or TSV file as text, under its own names; for tables that are small and must be whole.
+
+    Raises
+    ------
+    DataError
+        At the first line that cannot be read, or without a header line.
+    """
+    problems = Problems()
+    file, line = RawFile(path, problems), first_line(path)
+    if not line:
+        raise DataError("the file is empty", where=path)
+    separator = separator_of(path, line)
+    frames = list(delimited(separator)(file))
+    for what, found in problems.as_dict().items():
+        if what != NOT_UTF8:
+            where, _, got = found["examples"][0].partition(": ")
+            raise DataError(f"the file cannot be read: {what}", where=where, got=got or None)
+    names = header_of(file, separator, quoted=True)
+    return pl.concat([pl.DataFrame(schema=dict.fromkeys(names, pl.String)), *(frame.drop(LINE) for frame in frames)])
+
+
 def _json_keys(path: Path) -> list[str]:
     block = next(iter(RawFile(path, Problems()).blocks(1 << 20)), None)
     lines = block.data.split(b"\n")[:_SAMPLE_LINES] if block else []
@@ -60,7 +82,7 @@ def separator_of(path: Path, line: bytes) -> str:
     """The character between fields: by the file's ending, else the likeliest in the header."""
     known = _SEPARATORS.get(_suffix(path))
     text = line.decode(errors="replace")
-    if known and known in text:
+    if known and (known in text or not any(other in text for other in ",\t;|")):
         return known
     try:
         return csv.Sniffer().sniff(text, delimiters=",\t;|").delimiter
