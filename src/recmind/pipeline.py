@@ -25,6 +25,7 @@ from recmind.model.recmind import RecMind
 from recmind.model.registry import Built, needs_text
 from recmind.model.scorer import Scorer
 from recmind.model.views import VectorScorer
+from recmind.progress import note
 from recmind.schema import Files, Tensors
 from recmind.serving.recommender import LeaveOut, Recommender
 from recmind.serving.tables import check_format, write_table
@@ -84,6 +85,7 @@ def train_run(
     with run.claimed():
         fingerprint = run.begin(config, loaded, resume=resume, overwrite=overwrite)
         if run.finished:
+            note("finished before, with the same settings and data; --overwrite trains it again", show=show_progress)
             return run.read_json(Files.METRICS)
         run.write_json(Files.ENVIRONMENT, environment(device))
         run.write_data(loaded, split)

@@ -67,7 +67,8 @@ class TestTrain:
 
     def test_a_finished_run_is_not_trained_again(self, call, dataset: Path, run: Path):
         before = (run / "model.safetensors").stat().st_mtime_ns
-        call("train", dataset, "--out", run, *QUICK, "--quiet")
+        _, err = call("train", dataset, "--out", run, *QUICK)
+        assert "finished before" in err
         assert (run / "model.safetensors").stat().st_mtime_ns == before
 
     def test_other_settings_in_the_same_folder_are_refused(self, call, dataset: Path, run: Path):

@@ -7,7 +7,6 @@ from pathlib import Path
 import polars as pl
 
 from recmind.data.sources.columns import match_columns
-from recmind.data.sources.table import read_csv
 from recmind.errors import DataError
 from recmind.files import write_atomic
 from recmind.schema import Columns
@@ -22,6 +21,8 @@ def read_table(path: str | Path) -> pl.DataFrame:
         If it is missing, of another kind or damaged.
     """
     file = Path(path)
+    from recmind.data.sources.table import read_csv  # with pyarrow, which nothing else here needs
+
     # CSV as text: an id such as 007 is no number.
     text, lines = read_csv, pl.read_ndjson
     readers = {".parquet": pl.read_parquet, ".csv": text, ".tsv": text, ".jsonl": lines, ".json": lines}

@@ -207,6 +207,15 @@ def test_problems_have_a_status_a_type_and_the_requests_id(api: httpx2.Client, m
     assert problem["instance"] == f"urn:recmind:request:{answer.headers['x-request-id']}"
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/v1/recommend?user=u01", "/", "/v1/nothing", "/static/page.css"])
+def test_what_answers_get_answers_head_without_the_body(api: httpx2.Client, path: str):
+    whole, head = api.get(path), api.head(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert head.headers["content-type"] == whole.headers["content-type"]
+    assert head.headers["content-length"] == whole.headers["content-length"]
+    assert api.head("/v1/explain").status_code == 405  # no GET, no HEAD
+
+
 def test_a_model_that_reads_no_texts_says_so(serving: Any, bundled: Any):
     running = serving(of=bundled("lightgcn"))
     with running.client() as client:

@@ -141,10 +141,12 @@ class Guard:
         sender = self._sender(scope, context, send)
         self.metrics.under_way.inc()
         error: BaseException | None = None
+        # What answers GET answers HEAD, which probes send, without the body.
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         try:
             async with asyncio.timeout(self._settings.answer_seconds):
                 self._admit(scope, headers, context)
-                await self._app(scope, self._receiver(headers, receive), sender)
+                await self._app(asked, self._receiver(headers, receive), sender)
         except Problem as problem:
             await self._refuse(problem, scope, context, sender)
         except TimeoutError:
@@ -154,7 +156,7 @@ class Guard:
             await self._refuse(Problem("failed"), scope, context, sender)
         finally:
             self.metrics.under_way.dec()
-            self._note(scope, context, error)
+            self._note({**asked, "method": scope["method"]}, context, error)
 
     # -- on the way in -------------------------------------------------------------------------------------------
 
@@ -248,12 +250,14 @@ class Guard:
     @staticmethod
     def _sender(scope: Scope, context: Context, send: Send) -> Send:
         extra = [*_STRICT, (b"x-request-id", context.request_id.encode())]
-        kept = _path(scope).startswith("/static/")
+        kept, bodiless = _path(scope).startswith("/static/"), scope["method"] == "HEAD"
 
         async def strict(message: Message) -> None:
             if message["type"] == "http.response.start":
                 context.status, context.answering = message["status"], True
                 message["headers"] = [*message.get("headers", ()), *extra, *(() if kept else (_UNKEPT,))]
+            elif bodiless:
+                message = {**message, "body": b""}
             await send(message)
 
         return strict
