@@ -53,6 +53,23 @@ def test_the_whole_way(tmp_path: Path) -> None:
     assert leftovers(tmp_path) == []
 
 
+def test_encoding_and_dates_are_as_the_settings_say(tmp_path: Path) -> None:
+    text = "user,item,date\nИван,Чай,07/03/2021\nИван,Сок,05/04/2021\n"
+    (tmp_path / "interactions.csv").write_bytes(text.encode("cp1251"))
+    config = PrepareConfig(encoding="cp1251", slash_dates="month-first")
+    report = prepare("table", [tmp_path], tmp_path / "out", config, show_progress=False)
+    dataset = Dataset.load(tmp_path / "out")
+    assert (dataset.user_ids.to_list(), dataset.item_ids.to_list()) == (["Иван"], ["Сок", "Чай"])
+    assert dataset.interactions["timestamp"].sort().to_list() == [1620086400, 1625270400]  # 4 May, 3 July
+    assert report.problems == {}
+
+
+@pytest.mark.parametrize("name", ["klingon", "utf-16", "hex", ""])
+def test_an_encoding_that_is_none(name: str) -> None:
+    with pytest.raises(ValueError, match="such as cp1252"):
+        PrepareConfig(encoding=name)
+
+
 def test_items_of_other_ids_are_told(tmp_path: Path) -> None:
     (tmp_path / "interactions.csv").write_text("user,item\nu,12.0\nu,13.0\n")
     (tmp_path / "items.csv").write_text("item,title\n12,Pan\n13,Pot\n")

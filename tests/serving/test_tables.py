@@ -35,10 +35,11 @@ class TestRead:
     @pytest.mark.parametrize(
         ("encoding", "separator"), [("utf-8", ";"), ("cp1252", ";"), ("utf-16", "\t"), ("utf-8", ",")]
     )
-    def test_tables_as_spreadsheets_write_them(self, tmp_path: Path, encoding: str, separator: str):
+    def test_tables_as_spreadsheets_write_them(self, tmp_path: Path, capsys, encoding: str, separator: str):
         text = "Customer;title\n007;Käse\nZoë;\n".replace(";", separator)
         (tmp_path / "users.csv").write_bytes(text.encode(encoding))
         assert read_table(tmp_path / "users.csv").rows() == [("007", "Käse"), ("Zoë", None)]
+        assert ("users.csv is not UTF-8" in capsys.readouterr().err) is (encoding == "cp1252")
         assert read_ids(tmp_path / "users.csv") == ["007", "Zoë"]
 
     def test_one_column_and_no_rows(self, tmp_path: Path):

@@ -15,11 +15,12 @@ def _known_encoding(name: str) -> str:
     except LookupError:
         sound = False
     if not sound:
-        raise ValueError("not a name of a character encoding such as cp1252, cp1251, latin-2 or shift_jis")
+        raise ValueError("not one of the encodings such as cp1252, cp1251, latin-2 or shift_jis; UTF-16 needs no name")
     return name
 
 
 Encoding = Annotated[str, AfterValidator(_known_encoding)]
+SlashDates = Literal["refuse", "day-first", "month-first"]
 
 
 class PrepareConfig(Settings):
@@ -43,7 +44,7 @@ class PrepareConfig(Settings):
     encoding: Encoding | None = None
     """Character encoding of what is not UTF-8: `cp1251`, `shift_jis`. Unset: that of the source (MovieLens), else such
     lines are read as Windows-1252. UTF-16 is told by its first bytes."""
-    slash_dates: Literal["refuse", "day-first", "month-first"] = "refuse"
+    slash_dates: SlashDates = "refuse"
     """What `07/03/2021` is: the 7th of March or the 3rd of July. `refuse`: no time."""
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from recmind.config.data import SlashDates
 from recmind.data.sources.base import parse_price, parse_time
-from recmind.data.sources.lines import RawFile, SlashDates
+from recmind.data.sources.lines import RawFile
 from recmind.data.sources.problems import Problems
 from recmind.errors import DataError
 
@@ -215,6 +216,14 @@ def test_an_order_that_is_no_number_is_no_position(tmp_path: Path, read) -> None
     assert problems.total == 0
     _, problems = read("table", path, order="order")  # who says so is told
     assert problems.as_dict()["order has a wrong type"]["count"] == 2
+
+
+def test_a_position_that_is_damaged_in_one_row_stays_one(tmp_path: Path, read) -> None:
+    path = tmp_path / "interactions.csv"
+    path.write_text("user,item,order\nu,a,2.0\nu,b,1.0\nu,c,x\n")
+    tables, problems = read("table", path)
+    assert tables["interactions"]["order"].to_list() == [2, 1]
+    assert problems.as_dict()["order has a wrong type"]["count"] == 1
 
 
 def test_a_column_that_is_not_what_its_name_says(tmp_path: Path, read) -> None:

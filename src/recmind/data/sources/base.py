@@ -10,9 +10,10 @@ from typing import Literal
 
 import polars as pl
 
+from recmind.config.data import SlashDates
 from recmind.data.sources.cleaning import clean_text
 from recmind.data.sources.json_lines import LINE, Reader
-from recmind.data.sources.lines import RawFile, SlashDates
+from recmind.data.sources.lines import RawFile
 from recmind.data.sources.problems import Finding
 from recmind.schema import ITEM_TEXT_FIELDS, Columns
 
@@ -173,7 +174,7 @@ def _typed(
         # A replaced byte might be any: two people would become one.
         return ids, ids.is_null() | (ids == "") | ids.str.contains("^[\\[{]|\N{REPLACEMENT CHARACTER}")
     if name in (Columns.RATING, Columns.ORDER):
-        number = _number(column).cast(pl.Int64 if name == Columns.ORDER else pl.Float64, strict=False)
+        number = parse_number(column).cast(pl.Int64 if name == Columns.ORDER else pl.Float64, strict=False)
     elif name == Columns.TIMESTAMP:
         number = times(column)
     elif name == Columns.PRICE:
@@ -198,7 +199,8 @@ def _findings(frame: pl.DataFrame, column: pl.Series, rows: pl.Series, role: Rol
     ]
 
 
-def _number(column: pl.Series) -> pl.Series:
+def parse_number(column: pl.Series) -> pl.Series:
+    """Finite numbers as float64; null where a value is none."""
     if column.dtype == pl.String:
         column = column.str.strip_chars()
     numbers = column.cast(pl.Float64, strict=False)
@@ -211,7 +213,7 @@ def parse_price(column: pl.Series) -> pl.Series:
     "$1,299.00 - $1,499" is 1299, and so is "1.299,00 €": a comma before the last one or two digits is decimal.
     """
     if column.dtype.is_numeric():
-        return _number(column)
+        return parse_number(column)
     amount = pl.col(column.name).str.extract(_AMOUNT).str.replace_all(r"[\s'’]", "")
     european = amount.str.contains(r",\d{1,2}$")
     return (
@@ -241,7 +243,7 @@ def parse_time(column: pl.Series, unit: TimeUnit = "auto", slash_dates: SlashDat
     if column.dtype.is_temporal() and column.dtype not in (pl.Duration, pl.Time):
         return column.dt.epoch("s")
     value = pl.col(column.name)
-    numbers = _number(column).to_frame()
+    numbers = parse_number(column).to_frame()
     if unit == "auto":
         size = value.abs()
         seconds = (

@@ -13,8 +13,9 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
+from recmind.config.data import SlashDates
 from recmind.data.sources.problems import Finding, Problems
 from recmind.errors import DataError
 
@@ -34,7 +35,6 @@ NOT_UTF8 = "the line is not UTF-8: read as Windows-1252 (--encoding names anothe
 """A problem with which a line is kept."""
 
 Advance = Callable[..., None]
-SlashDates = Literal["refuse", "day-first", "month-first"]
 
 
 class Block(NamedTuple):

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from recmind.data.sources.base import ROLES, Format, Role, Source
+from recmind.data.sources.base import ROLES, Format, Role, Source, parse_number
 from recmind.data.sources.cleaning import join_details, join_paths, join_prose, map_distinct
 from recmind.data.sources.columns import contract_names, looks_like, match_columns, other_columns
 from recmind.data.sources.delimited import delimited, header_of, split_line, text_of
@@ -19,6 +19,7 @@ from recmind.data.sources.json_lines import LINE, json_lines, keys_of
 from recmind.data.sources.lines import NOT_UTF8, RawFile, check_file, first_line
 from recmind.data.sources.problems import Problems
 from recmind.errors import DataError
+from recmind.progress import note
 from recmind.schema import Columns
 
 PARQUET_ROWS = 1 << 16
@@ -65,7 +66,9 @@ def read_csv(path: Path) -> pl.DataFrame:
     separator = separator_of(path, line)
     frames = list(delimited(separator)(file))
     for what, found in problems.as_dict().items():
-        if what != NOT_UTF8:
+        if what == NOT_UTF8:
+            note(f"{path.name} is not UTF-8 and was read as Windows-1252")
+        else:
             where, _, got = found["examples"][0].partition(": ")
             raise DataError(f"the file cannot be read: {what}", where=where, got=got or None)
     names = header_of(file, separator, quoted=True)
@@ -130,13 +133,10 @@ def _read(file: RawFile, role: Role, mapping: Mapping[str, str]) -> Iterator[pl.
         reader = delimited(separator_of(file.path, line))
     others = other_columns(role, available, matched)
     for frame in reader(file):
-        if Columns.ORDER in matched and Columns.ORDER not in mapping and not _numbers(frame[matched[Columns.ORDER]]):
-            del matched[Columns.ORDER]  # the number of an order, not a place in a history
+        guessed = matched.get(Columns.ORDER) if Columns.ORDER not in mapping else None
+        if guessed and not parse_number(frame[guessed]).is_not_null().any():
+            del matched[Columns.ORDER]  # the name of an order, not a place in a history
         yield _flat(frame.select(LINE, *(pl.col(raw).alias(name) for name, raw in matched.items()), *others))
-
-
-def _numbers(column: pl.Series) -> bool:
-    return column.cast(pl.Int64, strict=False).null_count() == column.null_count()
 
 
 def _flat(frame: pl.DataFrame) -> pl.DataFrame:
