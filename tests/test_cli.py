@@ -207,6 +207,19 @@ class TestPrepare:
             ("bob", "x", 9),
         ]
 
+    def test_a_table_as_a_spreadsheet_writes_it(self, tmp_path: Path):
+        table, out = tmp_path / "orders.csv", tmp_path / "data"
+        table.write_bytes("Kunde;sku;order;date\nИван;Чай;A-1;3/7/2021\n".encode("cp1251"))
+        how = ["--columns", "user=Kunde", "--encoding", "cp1251", "--slash-dates", "day-first"]
+        done = recmind("prepare", "table", table, *how, "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert pl.read_parquet(out / "interactions.parquet").drop("rating", "review_text", strict=False).to_dicts() == [
+            {"user_id": "Иван", "item_id": "Чай", "timestamp": 1625270400}
+        ]
+        done = recmind("prepare", "table", table, "--columns", "user=Kunde", "time=", "--out", out)
+        assert done.returncode == 0, done.stderr
+        assert "timestamp" not in pl.read_parquet(out / "interactions.parquet").columns
+
     def test_strict_stops_at_the_first_problem_with_file_and_line(self, tmp_path: Path):
         table = tmp_path / "orders.csv"
         table.write_text("user,item\nann,x\n,y\n")
